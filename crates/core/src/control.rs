@@ -1,0 +1,166 @@
+//! [`Control`]: how the HTTP endpoint and the Unix socket see and steer the daemon, without knowing how it works.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    RunEvent, RunId, RunOutcome, RunRecord,
+    names::{DeploymentName, DestinationName, JobName},
+};
+
+/// Upper bounds, in seconds, of the buckets in which run times are counted.
+pub const DURATION_BUCKETS_SECONDS: [f64; 10] =
+    [1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21_600.0];
+
+/// How often runs took how long.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DurationHistogram {
+    /// Runs per bucket of [`DURATION_BUCKETS_SECONDS`], not cumulative; one more at the end for longer runs.
+    pub counts: [u64; DURATION_BUCKETS_SECONDS.len() + 1],
+    /// Sum of all run times, seconds.
+    pub sum_seconds: f64,
+}
+
+impl DurationHistogram {
+    /// Counts one run.
+    pub fn observe(&mut self, seconds: f64) {
+        let bucket = DURATION_BUCKETS_SECONDS.iter().position(|bound| seconds <= *bound);
+        self.counts[bucket.unwrap_or(DURATION_BUCKETS_SECONDS.len())] += 1;
+        self.sum_seconds += seconds;
+    }
+}
+
+/// What is known of one job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// The job.
+    pub job: JobName,
+    /// What it protects.
+    pub deployment: DeploymentName,
+    /// Where its snapshots go.
+    pub destinations: Vec<DestinationName>,
+    /// The schedule as written; `None` for a job that runs only on demand.
+    pub schedule: Option<String>,
+    /// The schedule's time zone.
+    pub time_zone: String,
+    /// When it is due next.
+    pub next_due: Option<Timestamp>,
+    /// The longest time between two due times in the near future, seconds.
+    pub expected_interval_seconds: Option<f64>,
+    /// The run that is going on.
+    pub running: Option<RunId>,
+    /// The newest run that has ended.
+    pub last_attempt: Option<RunRecord>,
+    /// The newest run that stored a good snapshot.
+    pub last_success: Option<RunRecord>,
+    /// Runs ended since the daemon started, by outcome.
+    pub runs: BTreeMap<String, u64>,
+    /// Further attempts made after a failure since the daemon started.
+    pub retries: u64,
+    /// Bytes read from the deployment since the daemon started.
+    pub read_bytes: u64,
+    /// Bytes stored since the daemon started, all destinations together.
+    pub stored_bytes: u64,
+    /// Run times since the daemon started.
+    pub durations: DurationHistogram,
+}
+
+impl JobStatus {
+    /// How many runs ended with `outcome` since the daemon started.
+    pub fn runs_with(&self, outcome: RunOutcome) -> u64 {
+        self.runs.get(outcome.as_str()).copied().unwrap_or(0)
+    }
+}
+
+/// What is known of one destination, from the last time it was used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DestinationStatus {
+    /// The destination.
+    pub destination: DestinationName,
+    /// Where it is, for people. Never a credential.
+    pub location: String,
+    /// Whether the last use succeeded; `None` before the first.
+    pub up: Option<bool>,
+    /// What went wrong the last time.
+    pub problem: Option<String>,
+    /// When that was.
+    pub checked: Option<Timestamp>,
+    /// Good snapshots there, per deployment.
+    pub snapshots: BTreeMap<DeploymentName, u64>,
+    /// Suspect snapshots there, per deployment.
+    pub suspect: BTreeMap<DeploymentName, u64>,
+    /// Bytes of all snapshots there, per deployment.
+    pub stored_bytes: BTreeMap<DeploymentName, u64>,
+}
+
+/// What is known of the daemon. Made from memory: asking costs nothing and touches no network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of Convault.
+    pub version: String,
+    /// When the daemon started.
+    pub started: Timestamp,
+    /// When this was said.
+    pub now: Timestamp,
+    /// Why it is not ready, each a sentence; empty means ready.
+    pub not_ready: Vec<String>,
+    /// Every job, in the order of the settings.
+    pub jobs: Vec<JobStatus>,
+    /// Every destination, in the order of the settings.
+    pub destinations: Vec<DestinationStatus>,
+}
+
+/// A wish to run a job now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartRequest {
+    /// Which job.
+    pub job: JobName,
+    /// Tags for the snapshot.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Retention may not delete the snapshot before this time.
+    #[serde(default)]
+    pub keep_until: Option<Timestamp>,
+}
+
+/// Why a wish was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The settings have no such job.
+    #[error("there is no job named {0}")]
+    NoSuchJob(JobName),
+    /// No run of that identifier is known any more.
+    #[error("no run {0} is going on or was remembered")]
+    NoSuchRun(RunId),
+    /// The daemon is stopping and starts nothing.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// The history could not be read.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Sees and steers the daemon.
+#[async_trait]
+pub trait Control: Send + Sync + std::fmt::Debug {
+    /// What is known now.
+    fn status(&self) -> Status;
+
+    /// The newest runs first, `limit` at most.
+    async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>, ControlError>;
+
+    /// Starts a run of a job as soon as it may (one at a time per job and deployment) and gives its identifier at once.
+    /// A wish for a job whose requested run still waits is a further run.
+    async fn start(&self, request: StartRequest) -> Result<RunId, ControlError>;
+
+    /// Asks a run to stop at its next safe point.
+    async fn cancel(&self, run: &RunId) -> Result<(), ControlError>;
+
+    /// What a run tells, from event number `after` on (0 is the first), each with its number, then as it comes.
+    /// The stream ends after [`RunEvent::Finished`]. Old progress events may be left out, so numbers may have gaps.
+    fn watch(&self, run: &RunId, after: u64) -> Result<BoxStream<'static, (u64, RunEvent)>, ControlError>;
+}

@@ -1,0 +1,101 @@
+//! Validated names: what a user writes in the settings to call a deployment, a destination or a job.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A name that may not be used: it is empty, too long or has a character that cannot be part of an object key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a name: use 1 to 63 of a-z, 0-9, `-`, `_`, starting with a letter or digit")]
+pub struct InvalidName {
+    /// What was written.
+    pub text: String,
+}
+
+fn check(text: &str) -> Result<(), InvalidName> {
+    let starts_well = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let made_well =
+        text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if starts_well && made_well && text.len() <= 63 {
+        Ok(())
+    } else {
+        Err(InvalidName { text: text.to_owned() })
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes `text` as a name: 1 to 63 of `a-z 0-9 - _`, starting with a letter or digit.
+            pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
+                let text = text.into();
+                check(&text)?;
+                Ok(Self(text))
+            }
+
+            /// The name as it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a deployment: what is protected. It is the folder of its snapshots in every destination.
+    DeploymentName
+}
+name! {
+    /// The name of a destination: a configured place that snapshots are stored in.
+    DestinationName
+}
+name! {
+    /// The name of a job: a deployment, a schedule, and where its snapshots go.
+    JobName
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeploymentName;
+
+    #[test]
+    fn a_name_cannot_leave_its_folder() {
+        for bad in ["", "..", "a/b", "Crm", "-crm", "crm ", "é", &"a".repeat(64)] {
+            assert!(DeploymentName::new(bad).is_err(), "{bad:?} was taken");
+        }
+        for good in ["crm", "crm-2", "0_a", &"a".repeat(63)] {
+            assert!(DeploymentName::new(good).is_ok(), "{good:?} was refused");
+        }
+    }
+}
