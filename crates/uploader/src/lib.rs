@@ -1,1 +1,15 @@
-//! PLACEHOLDER
+//! [`convault_core::Store`] on S3 ([`S3Store`]), on a directory ([`DirectoryStore`]) and in memory
+//! ([`MemoryStore`], for tests).
+//!
+//! Deliberately absent: every decision. What is written where, how large the parts are, what a checksum is
+//! compared with, when to give up on a destination: all of that is the caller's. Only what a single request
+//! needs to arrive (a bounded number of repeats) happens here.
+
+mod directory;
+mod extent;
+mod failure;
+mod memory;
+mod probe;
+
+pub use directory::DirectoryStore;
+pub use memory::{MemoryFault, MemoryOperation, MemoryStore};

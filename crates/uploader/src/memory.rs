@@ -1,0 +1,377 @@
+//! [`MemoryStore`]: a destination that forgets everything, for tests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use convault_core::{
+    Abilities, ByteStream, Clock, DestinationName, ObjectInfo, Part, PutMode, Sha256, Store, StoreError,
+    StoreErrorKind, Stored, SystemClock, UnfinishedUpload, Upload,
+};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+use jiff::Timestamp;
+
+use crate::{extent, failure::Attempt, probe};
+
+const READ_CHUNK_BYTES: usize = 64 << 10;
+
+/// One kind of call of a [`MemoryStore`], for counting and for faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemoryOperation {
+    /// [`Store::put`].
+    Put,
+    /// [`Store::upload`].
+    Upload,
+    /// [`Upload::put_part`].
+    PutPart,
+    /// [`Upload::finish`].
+    Finish,
+    /// [`Upload::abort`] and [`Store::abort_upload`].
+    Abort,
+    /// [`Store::get`].
+    Get,
+    /// [`Store::head`].
+    Head,
+    /// [`Store::list`] and [`Store::list_folders`].
+    List,
+    /// [`Store::delete`].
+    Delete,
+    /// [`Store::list_uploads`].
+    ListUploads,
+}
+
+/// What goes wrong in a call of a [`MemoryStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryFault {
+    /// Nothing is done and this kind of error comes back.
+    Fail(StoreErrorKind),
+    /// It is done, and then a transient error comes back.
+    LoseAnswer,
+    /// No answer ever comes.
+    Hang,
+}
+
+#[derive(Debug, Clone)]
+struct Object {
+    body: Bytes,
+    etag: String,
+    modified: Timestamp,
+}
+
+#[derive(Debug)]
+struct Pending {
+    key: String,
+    started: Timestamp,
+    parts: BTreeMap<u32, Bytes>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<String, Object>,
+    uploads: BTreeMap<String, Pending>,
+    calls: BTreeMap<MemoryOperation, u64>,
+    faults: BTreeMap<(MemoryOperation, u64), MemoryFault>,
+    broken: BTreeMap<MemoryOperation, MemoryFault>,
+    serial: u64,
+}
+
+/// A destination in memory. Clones share what is stored.
+///
+/// Beyond [`Store`] it lets a test look inside, tamper with what is stored, count calls and ask for faults.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    destination: DestinationName,
+    clock: Arc<dyn Clock>,
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryStore {
+    /// An empty store that takes its times from the machine's clock.
+    pub fn new(destination: DestinationName) -> Self {
+        Self::with_clock(destination, Arc::new(SystemClock))
+    }
+
+    /// An empty store that takes its times from `clock`.
+    pub fn with_clock(destination: DestinationName, clock: Arc<dyn Clock>) -> Self {
+        Self { destination, clock, state: Arc::default() }
+    }
+
+    /// Lets the `nth` call of `operation` from now (1 is the next) meet `fault`.
+    pub fn fault(&self, operation: MemoryOperation, nth: u64, fault: MemoryFault) {
+        let mut state = self.lock();
+        let place = state.calls.get(&operation).copied().unwrap_or(0) + nth;
+        state.faults.insert((operation, place), fault);
+    }
+
+    /// Lets every call of `operation` meet `fault` until [`MemoryStore::mend`].
+    pub fn fault_always(&self, operation: MemoryOperation, fault: MemoryFault) {
+        self.lock().broken.insert(operation, fault);
+    }
+
+    /// Takes back every fault that has not happened yet.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        state.faults.clear();
+        state.broken.clear();
+    }
+
+    /// How often `operation` was called.
+    pub fn calls(&self, operation: MemoryOperation) -> u64 {
+        self.lock().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Every key, ascending.
+    pub fn keys(&self) -> Vec<String> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    /// The bytes under `key`.
+    pub fn contents(&self, key: &str) -> Option<Bytes> {
+        self.lock().objects.get(key).map(|object| object.body.clone())
+    }
+
+    /// Puts `body` under `key` behind the back of whoever relies on it, keeping time and entity tag.
+    pub fn tamper(&self, key: &str, body: Bytes) {
+        if let Some(object) = self.lock().objects.get_mut(key) {
+            object.body = body;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempt(&self, action: &'static str, key: &str) -> Attempt {
+        Attempt::new(&self.destination, action, key)
+    }
+
+    /// Counts a call, and lets it meet its fault. What is returned says whether the answer is to be lost.
+    async fn enter(&self, operation: MemoryOperation, attempt: &Attempt) -> Result<bool, StoreError> {
+        let fault = {
+            let mut state = self.lock();
+            let calls = state.calls.entry(operation).or_default();
+            *calls += 1;
+            let place = (operation, *calls);
+            state.faults.remove(&place).or_else(|| state.broken.get(&operation).copied())
+        };
+        match fault {
+            None => Ok(false),
+            Some(MemoryFault::LoseAnswer) => Ok(true),
+            Some(MemoryFault::Fail(kind)) => Err(attempt.failed(kind, "this call was told to fail")),
+            Some(MemoryFault::Hang) => std::future::pending().await,
+        }
+    }
+
+    fn write(&self, key: &str, body: Bytes, mode: &PutMode, attempt: &Attempt) -> Result<Stored, StoreError> {
+        let mut state = self.lock();
+        let present = state.objects.get(key).map(|object| object.etag.clone());
+        match mode {
+            PutMode::IfAbsent if present.is_some() => {
+                return Err(attempt.failed(StoreErrorKind::AlreadyExists, "there is an object of this key"));
+            }
+            PutMode::IfMatch(etag) if present.as_ref() != Some(etag) => {
+                return Err(attempt.failed(
+                    StoreErrorKind::AlreadyExists,
+                    "the object there is not the one to be replaced",
+                ));
+            }
+            _ => {}
+        }
+        state.serial += 1;
+        let etag = format!("\"{}\"", state.serial);
+        let size_bytes = body.len() as u64;
+        let object = Object { body, etag: etag.clone(), modified: self.clock.now() };
+        state.objects.insert(key.to_owned(), object);
+        Ok(Stored { size_bytes, checksum_confirmed: true, etag: Some(etag) })
+    }
+
+    fn infos(&self, prefix: &str) -> Vec<ObjectInfo> {
+        let state = self.lock();
+        let from_prefix = state.objects.range(prefix.to_owned()..);
+        from_prefix
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, object)| info(key, object))
+            .collect()
+    }
+}
+
+fn info(key: &str, object: &Object) -> ObjectInfo {
+    ObjectInfo {
+        key: key.to_owned(),
+        size_bytes: object.body.len() as u64,
+        modified: object.modified,
+        etag: Some(object.etag.clone()),
+    }
+}
+
+/// Passes `answer` on, unless it is to be lost.
+fn answer<T>(answer: T, lost: bool, attempt: &Attempt) -> Result<T, StoreError> {
+    if lost { Err(attempt.failed(StoreErrorKind::Transient, "the answer was lost")) } else { Ok(answer) }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn destination(&self) -> &DestinationName {
+        &self.destination
+    }
+
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+        let attempt = self.attempt("put", key);
+        let lost = self.enter(MemoryOperation::Put, &attempt).await?;
+        answer(self.write(key, body, &mode, &attempt)?, lost, &attempt)
+    }
+
+    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
+        let attempt = self.attempt("begin the upload of", key);
+        let lost = self.enter(MemoryOperation::Upload, &attempt).await?;
+        let upload_id = format!("{:016x}", rand::random::<u64>());
+        let pending = Pending { key: key.to_owned(), started: self.clock.now(), parts: BTreeMap::new() };
+        self.lock().uploads.insert(upload_id.clone(), pending);
+        let upload = MemoryUpload { store: self.clone(), key: key.to_owned(), part_bytes, mode, upload_id };
+        answer(Box::new(upload), lost, &attempt).map(|upload| upload as Box<dyn Upload>)
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let attempt = self.attempt("get", key);
+        let lost = self.enter(MemoryOperation::Get, &attempt).await?;
+        let Some(body) = self.contents(key) else {
+            return Err(attempt.failed(StoreErrorKind::NotFound, "there is no such object"));
+        };
+        let range = extent::within(range, body.len() as u64, &attempt)?;
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(body.len());
+        let mut rest = body.slice(place(range.start)..place(range.end));
+        let chunks = std::iter::from_fn(move || {
+            (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(READ_CHUNK_BYTES))))
+        });
+        answer(stream::iter(chunks).boxed(), lost, &attempt)
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        let attempt = self.attempt("read the size of", key);
+        let lost = self.enter(MemoryOperation::Head, &attempt).await?;
+        let found = self.lock().objects.get(key).map(|object| info(key, object));
+        let found =
+            found.ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "there is no such object"))?;
+        answer(found, lost, &attempt)
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo, StoreError>> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        let listing = async move {
+            let attempt = store.attempt("list", &prefix);
+            match store
+                .enter(MemoryOperation::List, &attempt)
+                .await
+                .and_then(|lost| answer((), lost, &attempt))
+            {
+                Ok(()) => stream::iter(store.infos(&prefix)).map(Ok).boxed(),
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            }
+        };
+        stream::once(listing).flatten().boxed()
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let attempt = self.attempt("list the folders of", prefix);
+        let lost = self.enter(MemoryOperation::List, &attempt).await?;
+        let infos = self.infos(prefix);
+        let below = infos.iter().filter_map(|info| info.key[prefix.len()..].split_once('/'));
+        let folders: BTreeSet<String> = below.map(|(folder, _)| folder.to_owned()).collect();
+        answer(folders.into_iter().collect(), lost, &attempt)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let attempt = self.attempt("delete", key);
+        let lost = self.enter(MemoryOperation::Delete, &attempt).await?;
+        self.lock().objects.remove(key);
+        answer((), lost, &attempt)
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<UnfinishedUpload>, StoreError> {
+        let attempt = self.attempt("list the unfinished uploads of", prefix);
+        let lost = self.enter(MemoryOperation::ListUploads, &attempt).await?;
+        let unfinished = |(upload_id, pending): (&String, &Pending)| UnfinishedUpload {
+            key: pending.key.clone(),
+            upload_id: upload_id.clone(),
+            started: pending.started,
+        };
+        let mut uploads: Vec<_> = self.lock().uploads.iter().map(unfinished).collect();
+        uploads.retain(|upload| upload.key.starts_with(prefix));
+        uploads.sort_by(|a, b| (&a.key, &a.upload_id).cmp(&(&b.key, &b.upload_id)));
+        answer(uploads, lost, &attempt)
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError> {
+        let attempt = self.attempt("abort the upload of", &upload.key);
+        let lost = self.enter(MemoryOperation::Abort, &attempt).await?;
+        self.lock().uploads.remove(&upload.upload_id);
+        answer((), lost, &attempt)
+    }
+
+    async fn abilities(&self) -> Result<Abilities, StoreError> {
+        probe::abilities(self).await
+    }
+}
+
+struct MemoryUpload {
+    store: MemoryStore,
+    key: String,
+    part_bytes: u64,
+    mode: PutMode,
+    upload_id: String,
+}
+
+#[async_trait]
+impl Upload for MemoryUpload {
+    async fn put_part(&self, part: Part) -> Result<(), StoreError> {
+        let attempt = self.store.attempt("upload a part of", &self.key);
+        let lost = self.store.enter(MemoryOperation::PutPart, &attempt).await?;
+        if Sha256::of(&part.body) != part.sha256 {
+            let message = format!("part {} does not have the checksum sent with it", part.number);
+            return Err(attempt.failed(StoreErrorKind::Corrupt, message));
+        }
+        let mut state = self.store.lock();
+        let pending = state.uploads.get_mut(&self.upload_id);
+        let pending = pending
+            .ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "the upload was finished or aborted"))?;
+        pending.parts.insert(part.number, part.body);
+        drop(state);
+        answer((), lost, &attempt)
+    }
+
+    async fn finish(&self) -> Result<Stored, StoreError> {
+        let attempt = self.store.attempt("finish the upload of", &self.key);
+        let lost = self.store.enter(MemoryOperation::Finish, &attempt).await?;
+        let parts = self.store.lock().uploads.get(&self.upload_id).map(|pending| pending.parts.clone());
+        let parts = parts
+            .ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "the upload was finished or aborted"))?;
+        let sizes: BTreeMap<u32, u64> =
+            parts.iter().map(|(number, body)| (*number, body.len() as u64)).collect();
+        extent::whole(&sizes, self.part_bytes, &attempt)?;
+        let mut body = BytesMut::new();
+        for part in parts.values() {
+            body.extend_from_slice(part);
+        }
+        let stored = self.store.write(&self.key, body.freeze(), &self.mode, &attempt)?;
+        self.store.lock().uploads.remove(&self.upload_id);
+        answer(stored, lost, &attempt)
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        let attempt = self.store.attempt("abort the upload of", &self.key);
+        let lost = self.store.enter(MemoryOperation::Abort, &attempt).await?;
+        self.store.lock().uploads.remove(&self.upload_id);
+        answer((), lost, &attempt)
+    }
+}

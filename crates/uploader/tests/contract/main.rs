@@ -1,0 +1,55 @@
+//! One suite that every store is held to: in memory, in a directory, and on S3.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cases;
+mod stores;
+
+/// Makes each case a test of the stores that `$place` opens.
+macro_rules! contract {
+    ($($case:ident)*) => {
+        contract!(@stores [$($case)*] memory directory);
+    };
+    (@stores $cases:tt $($place:ident)*) => {
+        $(contract!(@store $place $cases);)*
+    };
+    (@store $place:ident [$($case:ident)*]) => {
+        mod $place {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    if let Some(place) = crate::stores::$place().await {
+                        crate::cases::$case(&*place.store).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+
+contract! {
+    what_was_put_is_read_back
+    a_second_put_replaces_the_first
+    a_range_is_cut_to_the_object
+    what_is_not_there_is_not_found
+    deleting_twice_succeeds
+    a_listing_is_in_the_order_of_keys
+    a_listing_has_only_its_prefix
+    a_listing_has_more_than_a_page
+    folders_are_the_names_with_something_below
+    put_if_absent_leaves_what_is_there
+    put_if_absent_has_one_winner
+    replace_if_match_wants_the_object_it_saw
+    odd_keys_are_kept_to_the_letter
+    an_empty_object_is_an_object
+    an_upload_without_parts_is_an_empty_object
+    uploads_of_one_to_three_parts_are_whole
+    parts_come_in_any_order_and_at_once
+    a_part_may_be_sent_again
+    a_missing_part_stops_the_finish
+    a_finish_if_absent_leaves_what_is_there
+    nothing_is_seen_of_an_unfinished_upload
+    an_aborted_upload_leaves_nothing
+    an_unfinished_upload_is_listed_and_aborted
+    the_probe_finds_every_ability_and_leaves_nothing
+}
