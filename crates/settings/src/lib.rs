@@ -1,1 +1,32 @@
-//! PLACEHOLDER
+//! The settings: one TOML file and the environment, read once. What comes out is typed [`Settings`] with every
+//! secret read, or every problem at once ([`SettingsProblems`]).
+//!
+//! Deliberately absent: connecting to anything, creating any folder, and reading again later. A key of a part that
+//! does not exist yet is an unknown key. `docs/settings.md` is the reference; a test holds it to `keys.rs`.
+
+mod daemon;
+mod deployment;
+mod destination;
+mod effective;
+mod environment;
+mod job;
+mod keys;
+mod names;
+mod nearest;
+mod problem;
+mod quantity;
+mod reading;
+mod s3;
+mod secret;
+mod section;
+mod settings;
+
+pub use daemon::{DaemonSettings, LogFormat};
+pub use deployment::DeploymentSettings;
+pub use destination::{DestinationPlace, DestinationSettings};
+pub use effective::{Effective, Origin};
+pub use environment::Environment;
+pub use job::{JobSettings, RetrySettings};
+pub use problem::{Place, Problem, SettingsProblems, Warning};
+pub use s3::{S3Profile, S3Settings};
+pub use settings::{DEFAULT_FILE, Settings, settings_file, socket_path};

@@ -1,0 +1,56 @@
+//! `[[deployment]]`: what is protected, and how it is reached.
+
+use std::{path::PathBuf, time::Duration};
+
+use convault_core::{DeploymentName, Secret};
+use url::Url;
+
+use crate::{names::Names, reading::Reading, secret::read_secret, section::Section};
+
+/// One `[[deployment]]`.
+#[derive(Debug, Clone)]
+pub struct DeploymentSettings {
+    /// What it is called here, and its folder in every destination.
+    pub name: DeploymentName,
+    /// Where it is; asked for with the key where `None`.
+    pub url: Option<Url>,
+    /// The deploy key or admin key.
+    pub key: Secret,
+    /// Certificates to trust beside the system's, PEM, absolute.
+    pub ca_file: Option<PathBuf>,
+    /// Whether our exports are set to expire on the deployment once stored.
+    pub expire_exports: bool,
+    /// How long a run waits for an export, somebody else's before it included.
+    pub export_deadline: Duration,
+    /// How long our export may show no progress.
+    pub no_progress_limit: Duration,
+    /// Where the URL is asked for, instead of Convex's own service.
+    pub provision_url: Option<Url>,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn read(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+    names: &mut Names<DeploymentName>,
+) -> Option<DeploymentSettings> {
+    let name = names.read(section, reading);
+    let url = section.url(reading, "url", "the key and the data");
+    let key = read_secret(section, reading, "key");
+    let ca_file = section.ca_file(reading);
+    let expire_exports = section.flag(reading, "expire_exports");
+    let export_deadline = section.duration(reading, "export_deadline", SECOND);
+    let no_progress_limit = section.duration(reading, "no_progress_limit", SECOND);
+    let provision_url = section.url(reading, "provision_url", "the key and the answer");
+    Some(DeploymentSettings {
+        name: name?,
+        url,
+        key: key?,
+        ca_file,
+        expire_exports: expire_exports?,
+        export_deadline: export_deadline?,
+        no_progress_limit: no_progress_limit?,
+        provision_url,
+    })
+}

@@ -1,0 +1,160 @@
+//! `[[destination]]`: a place that snapshots are stored in.
+
+use std::path::{Component, Path, PathBuf};
+
+use convault_core::DestinationName;
+
+use crate::{
+    names::Names,
+    problem::Place as At,
+    reading::Reading,
+    s3::{self, S3Settings},
+    section::Section,
+};
+
+/// One `[[destination]]`.
+#[derive(Debug, Clone)]
+pub struct DestinationSettings {
+    /// What it is called here.
+    pub name: DestinationName,
+    /// Where it is.
+    pub place: DestinationPlace,
+    /// Certificates to trust beside the system's, PEM, absolute; only with S3.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where a destination is.
+#[derive(Debug, Clone)]
+pub enum DestinationPlace {
+    /// A bucket.
+    S3(S3Settings),
+    /// A folder, absolute. It need not be there yet.
+    Directory(PathBuf),
+}
+
+/// The destinations read so far, so that no two share a place.
+#[derive(Default)]
+pub(crate) struct Taken {
+    places: Vec<(DestinationPlace, String)>,
+}
+
+pub(crate) fn read(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+    names: &mut Names<DestinationName>,
+    taken: &mut Taken,
+    state_dir: Option<&Path>,
+) -> Option<DestinationSettings> {
+    let name = names.read(section, reading);
+    let place = read_place(section, reading, state_dir);
+    let ca_file = section.ca_file(reading);
+    if section.has("ca_file") && section.has("directory") {
+        let at = section.place_of(reading, "ca_file");
+        reading.problem(
+            at,
+            &section.key_path("ca_file"),
+            "`ca_file` beside `directory`",
+            "`ca_file` only beside `s3`",
+        );
+    }
+    let place = place?;
+    if let Some((_, other)) = taken.places.iter().find(|(other, _)| overlap(other, &place)) {
+        let (key, at) = key_and_place(section, reading, &place);
+        let expected = format!("a place that is not the same as, inside or around that of {other}");
+        reading.problem(at, &key, "a place that another destination has", expected);
+    }
+    taken.places.push((place.clone(), section.path().to_owned()));
+    Some(DestinationSettings { name: name?, place, ca_file })
+}
+
+fn read_place(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+    state_dir: Option<&Path>,
+) -> Option<DestinationPlace> {
+    let found = match (section.has("s3"), section.has("directory")) {
+        (true, false) => {
+            let table = section.table(reading, "s3")?;
+            return s3::read(&table, reading).map(DestinationPlace::S3);
+        }
+        (false, true) => return read_directory(section, reading, state_dir).map(DestinationPlace::Directory),
+        (true, true) => "both",
+        (false, false) => "neither",
+    };
+    reading.problem(
+        section.place(),
+        section.path(),
+        found,
+        "either `s3 = { bucket = \"…\", … }` or `directory = \"…\"`",
+    );
+    None
+}
+
+fn read_directory(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+    state_dir: Option<&Path>,
+) -> Option<PathBuf> {
+    let directory = section.path_value(reading, "directory")?;
+    if let Some(state_dir) = state_dir.filter(|state_dir| paths_overlap(state_dir, &directory)) {
+        let at = section.place_of(reading, "directory");
+        let expected = format!(
+            "a folder that is neither inside nor around `daemon.state_dir` ({}), which may be deleted at any time",
+            state_dir.display()
+        );
+        reading.problem(at, &section.key_path("directory"), format!("`{}`", directory.display()), expected);
+    }
+    Some(directory)
+}
+
+fn key_and_place(section: &Section<'_>, reading: &Reading<'_>, place: &DestinationPlace) -> (String, At) {
+    let name = if matches!(place, DestinationPlace::S3(_)) { "s3" } else { "directory" };
+    (section.key_path(name), section.place_of(reading, name))
+}
+
+fn overlap(one: &DestinationPlace, other: &DestinationPlace) -> bool {
+    match (one, other) {
+        (DestinationPlace::Directory(one), DestinationPlace::Directory(other)) => paths_overlap(one, other),
+        (DestinationPlace::S3(one), DestinationPlace::S3(other)) => {
+            one.endpoint == other.endpoint
+                && one.bucket == other.bucket
+                && paths_overlap(Path::new(&one.prefix), Path::new(&other.prefix))
+        }
+        _ => false,
+    }
+}
+
+/// Whether one path is the other or inside it, as they are written: `.` and `..` are followed, links are not.
+fn paths_overlap(one: &Path, other: &Path) -> bool {
+    let (one, other) = (plain(one), plain(other));
+    one.starts_with(&other) || other.starts_with(&one)
+}
+
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_paths_are_seen_through_dots() {
+        let overlap = |one: &str, other: &str| paths_overlap(Path::new(one), Path::new(other));
+        assert!(overlap("/srv/a", "/srv/a"));
+        assert!(overlap("/srv/a", "/srv/a/b"));
+        assert!(overlap("/srv/x/../a/b", "/srv/./a"));
+        assert!(!overlap("/srv/a", "/srv/ab"));
+        assert!(overlap("", "convex"), "the root of a bucket is around everything in it");
+    }
+}

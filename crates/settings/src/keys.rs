@@ -1,0 +1,236 @@
+//! Every key there is: its form, whether it must be there, and its default. The readers take names, defaults and
+//! the words for what was expected from here, and a test holds `docs/settings.md` to it.
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Name,
+    Text,
+    Flag,
+    Count,
+    Duration,
+    Size,
+    Address,
+    Path,
+    Url,
+    LogLevel,
+    Cron,
+    TimeZone,
+    Names,
+    Tags,
+    OneOf(&'static [&'static str]),
+    Secret,
+    Table(&'static Keys),
+    Tables(&'static Keys),
+}
+
+impl Form {
+    /// What to write, as a phrase for a person.
+    pub(crate) fn expected(self) -> String {
+        match self {
+            Self::Name => "a name of 1 to 63 characters a-z, 0-9, `-`, `_`, starting with a letter or digit".into(),
+            Self::Text => "a string that is not empty".into(),
+            Self::Flag => "`true` or `false`".into(),
+            Self::Count => "a whole number".into(),
+            Self::Duration => "a duration such as \"90s\", \"5m\", \"6h\", \"7d\" or \"1h30m\"".into(),
+            Self::Size => "a size such as \"48MiB\" or \"1GiB\"".into(),
+            Self::Address => "an IP address and a port such as \"127.0.0.1:9640\" or \"[::1]:9640\"".into(),
+            Self::Path => "a path".into(),
+            Self::Url => "a URL such as \"https://happy-animal-123.convex.cloud\"".into(),
+            Self::LogLevel => "a level (error, warn, info, debug, trace), or several with targets such as \"info,convault_uploader=debug\"".into(),
+            Self::Cron => "five cron fields (minute hour day month weekday) such as \"0 3 * * *\", or \"@daily\"".into(),
+            Self::TimeZone => "an IANA time zone such as \"Europe/London\" or \"UTC\"".into(),
+            Self::Names => "a list of names such as [\"offsite\"]".into(),
+            Self::Tags => "a list of words of 1 to 63 characters a-z, A-Z, 0-9, `-`, `_`, `.`, `=`, `:`, `/`".into(),
+            Self::OneOf(words) => format!("one of {}", quoted_list(words)),
+            Self::Secret => "{ credential = \"NAME\" }, { file = \"PATH\" } or { env = \"NAME\" }".into(),
+            Self::Table(keys) => format!("a table {}", keys.title),
+            Self::Tables(keys) => format!("tables {}", keys.title),
+        }
+    }
+}
+
+/// `"a", "b" or "c"`.
+pub(crate) fn quoted_list(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// Whether a key must be there, and what holds where it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Required,
+    Optional,
+    /// As it would be written, strings without their quotes.
+    Default(&'static str),
+}
+
+/// One key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) form: Form,
+    pub(crate) need: Need,
+    /// The variable of the environment that goes before what the file says.
+    pub(crate) variable: Option<&'static str>,
+}
+
+/// The keys of one table.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// How the table is written, such as `[[job]]`.
+    pub(crate) title: &'static str,
+    pub(crate) keys: &'static [Key],
+}
+
+impl Keys {
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, form: Form, need: Need) -> Key {
+    Key { name, form, need, variable: None }
+}
+
+const fn required(name: &'static str, form: Form) -> Key {
+    key(name, form, Need::Required)
+}
+
+const fn optional(name: &'static str, form: Form) -> Key {
+    key(name, form, Need::Optional)
+}
+
+const fn default(name: &'static str, form: Form, default: &'static str) -> Key {
+    key(name, form, Need::Default(default))
+}
+
+const fn overridable(name: &'static str, form: Form, default: &'static str, variable: &'static str) -> Key {
+    Key { name, form, need: Need::Default(default), variable: Some(variable) }
+}
+
+pub(crate) const LOG_FORMATS: &[&str] = &["auto", "text", "json", "journald"];
+pub(crate) const PROFILES: &[&str] = &["aws", "r2", "b2", "minio", "ceph", "garage"];
+pub(crate) const FILES_MODES: &[&str] = &["inline", "none"];
+
+/// The path of the settings file; it is the one variable that stands for no key.
+pub(crate) const CONFIG_VARIABLE: &str = "CONVAULT_CONFIG";
+/// What variables of ours begin with.
+pub(crate) const VARIABLE_PREFIX: &str = "CONVAULT_";
+
+pub(crate) static ROOT: Keys = Keys {
+    title: "the top level",
+    keys: &[
+        optional("daemon", Form::Table(&DAEMON)),
+        optional("deployment", Form::Tables(&DEPLOYMENT)),
+        optional("destination", Form::Tables(&DESTINATION)),
+        optional("job", Form::Tables(&JOB)),
+    ],
+};
+
+pub(crate) static DAEMON: Keys = Keys {
+    title: "[daemon]",
+    keys: &[
+        overridable("listen", Form::Address, "127.0.0.1:9640", "CONVAULT_LISTEN"),
+        overridable("state_dir", Form::Path, "/var/lib/convault", "CONVAULT_STATE_DIR"),
+        overridable("socket", Form::Path, "/run/convault/convault.sock", "CONVAULT_SOCKET"),
+        optional("token", Form::Secret),
+        overridable("log", Form::OneOf(LOG_FORMATS), "auto", "CONVAULT_LOG"),
+        overridable("log_level", Form::LogLevel, "info", "CONVAULT_LOG_LEVEL"),
+        default("upload_memory", Form::Size, "48MiB"),
+        default("stall_limit", Form::Duration, "5m"),
+        default("runs_at_once", Form::Count, "2"),
+        default("stop_grace", Form::Duration, "90s"),
+    ],
+};
+
+pub(crate) static DEPLOYMENT: Keys = Keys {
+    title: "[[deployment]]",
+    keys: &[
+        required("name", Form::Name),
+        optional("url", Form::Url),
+        required("key", Form::Secret),
+        optional("ca_file", Form::Path),
+        default("expire_exports", Form::Flag, "true"),
+        default("export_deadline", Form::Duration, "6h"),
+        default("no_progress_limit", Form::Duration, "1h"),
+        optional("provision_url", Form::Url),
+    ],
+};
+
+pub(crate) static DESTINATION: Keys = Keys {
+    title: "[[destination]]",
+    keys: &[
+        required("name", Form::Name),
+        optional("s3", Form::Table(&S3)),
+        optional("directory", Form::Path),
+        optional("ca_file", Form::Path),
+    ],
+};
+
+pub(crate) static S3: Keys = Keys {
+    title: "s3 = { … }",
+    keys: &[
+        required("bucket", Form::Text),
+        optional("region", Form::Text),
+        optional("endpoint", Form::Url),
+        default("prefix", Form::Text, ""),
+        optional("path_style", Form::Flag),
+        default("profile", Form::OneOf(PROFILES), "aws"),
+        optional("access_key", Form::Secret),
+        optional("secret_key", Form::Secret),
+    ],
+};
+
+pub(crate) static JOB: Keys = Keys {
+    title: "[[job]]",
+    keys: &[
+        required("name", Form::Name),
+        required("deployment", Form::Name),
+        optional("schedule", Form::Cron),
+        default("time_zone", Form::TimeZone, "UTC"),
+        default("jitter", Form::Duration, "0s"),
+        default("files", Form::OneOf(FILES_MODES), "inline"),
+        required("to", Form::Names),
+        optional("keep", Form::Table(&KEEP)),
+        default("catch_up", Form::Flag, "true"),
+        optional("retry", Form::Table(&RETRY)),
+        default("time_out", Form::Duration, "12h"),
+        optional("tags", Form::Tags),
+    ],
+};
+
+pub(crate) static KEEP: Keys = Keys {
+    title: "keep = { … }",
+    keys: &[
+        default("last", Form::Count, "0"),
+        default("hourly", Form::Count, "0"),
+        default("daily", Form::Count, "0"),
+        default("weekly", Form::Count, "0"),
+        default("monthly", Form::Count, "0"),
+        default("yearly", Form::Count, "0"),
+        optional("within", Form::Duration),
+        default("at_least_verified", Form::Count, "3"),
+    ],
+};
+
+pub(crate) static RETRY: Keys = Keys {
+    title: "retry = { … }",
+    keys: &[
+        default("attempts", Form::Count, "3"),
+        default("first", Form::Duration, "1m"),
+        default("max", Form::Duration, "30m"),
+    ],
+};
+
+pub(crate) static SECRET: Keys = Keys {
+    title: "a secret",
+    keys: &[optional("credential", Form::Text), optional("file", Form::Path), optional("env", Form::Text)],
+};
+
+/// Every table, for finding where a misplaced key belongs and for checking the documentation.
+pub(crate) static ALL: [&Keys; 9] =
+    [&ROOT, &DAEMON, &DEPLOYMENT, &DESTINATION, &S3, &JOB, &KEEP, &RETRY, &SECRET];
