@@ -1,1 +1,32 @@
-//! PLACEHOLDER
+//! A Convex deployment in process, faithful to what a real backend was observed to do, with faults on demand.
+//!
+//! It keeps its data in memory, or makes it up from a seed, and speaks the HTTP and WebSocket protocols well enough
+//! for the official command line. It is for tests and for the demonstration. Deliberately absent: running deployed
+//! code, keeping data over a restart, and anything a production server needs.
+
+mod api_error;
+mod archive;
+mod auth;
+mod database;
+mod document_id;
+mod error;
+mod export;
+mod export_table;
+mod faults;
+mod generator;
+mod http;
+mod import;
+mod server;
+mod state;
+mod sync;
+mod system_functions;
+mod value;
+
+pub use database::{Component, Database, EnvironmentVariable, StoredFile, Table};
+pub use document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, STORAGE_TABLE_NUMBER};
+pub use error::SimulatorError;
+pub use faults::{Fault, FaultDescription, FaultKind, FaultSet, FaultValue};
+pub use generator::GeneratorConfig;
+pub use server::{Data, RunningSimulator, Simulator, SimulatorConfig};
+pub use state::Counters;
+pub use value::{Document, Encoding, Value, write_document};
