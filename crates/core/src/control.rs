@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    RunEvent, RunId, RunOutcome, RunRecord,
+    RunEvent, RunId, RunOutcome, RunRecord, Verb,
     names::{DeploymentName, DestinationName, JobName},
 };
 
@@ -119,7 +119,10 @@ pub struct Status {
 pub struct StartRequest {
     /// Which job.
     pub job: JobName,
-    /// Tags for the snapshot.
+    /// What to do: back up (the default), or prune.
+    #[serde(default)]
+    pub verb: Verb,
+    /// Tags for the snapshot, where one is made.
     #[serde(default)]
     pub tags: Vec<String>,
     /// Retention may not delete the snapshot before this time.

@@ -10,10 +10,11 @@ use crate::{
 };
 
 /// What a run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
     /// Makes a snapshot.
+    #[default]
     Backup,
     /// Compares stored snapshots with their manifests.
     Verify,

@@ -104,6 +104,9 @@ pub struct StoredObject {
     pub sha256: Sha256,
     /// How it was made sure that the store holds them.
     pub read_back: ReadBack,
+    /// The store's entity tag when it was written, where the store gives one: a cheap sign of a later change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_tag: Option<String>,
 }
 
 /// One user table in a snapshot.
@@ -349,6 +352,7 @@ pub(crate) mod tests {
                 size_bytes: 3,
                 sha256: Sha256::of(b"zip"),
                 read_back: ReadBack::Data,
+                store_tag: None,
             }],
             totals: Totals::default(),
             table_names: TableNames::Plain,
