@@ -1,1 +1,30 @@
-//! PLACEHOLDER
+//! The admin HTTP API of a Convex deployment, typed: [`Deployment`] talks to one deployment, [`Platform`] to the
+//! service that knows where deployments are.
+//!
+//! Every function here is one request: its answer, or a [`ClientError`] that says whether the request is worth
+//! repeating ([`ClientError::retry_class`]). Nothing is retried, no redirect is followed, and every answer that is
+//! held in memory is bounded.
+//!
+//! Deliberately absent: any idea of a backup, waiting, polling, retries and the WebSocket.
+
+mod deployment;
+mod error;
+mod export_row;
+mod http;
+mod key_name;
+mod platform;
+mod scrub;
+mod tls;
+mod value;
+
+pub use deployment::{Deployment, DeploymentInfo, Download, ExportHead, KeyCheck, Operation};
+pub use error::{ClientError, RetryClass};
+pub use export_row::{ExportRow, ExportState};
+pub use http::ConnectionSettings;
+pub use key_name::{KeyName, key_name};
+pub use platform::{DEFAULT_PROVISION_URL, Platform};
+pub use reqwest::Url;
+
+/// What is sent as `Convex-Client`: a name and a version. The server refuses names without one, and old `npm-cli`s,
+/// so no other client's name is borrowed.
+pub const CLIENT_NAME: &str = concat!("convault-", env!("CARGO_PKG_VERSION"));
