@@ -6,10 +6,14 @@
 //! needs to arrive (a bounded number of repeats) happens here.
 
 mod directory;
+mod error;
 mod extent;
 mod failure;
 mod memory;
 mod probe;
+mod s3;
 
 pub use directory::DirectoryStore;
+pub use error::UploaderError;
 pub use memory::{MemoryFault, MemoryOperation, MemoryStore};
+pub use s3::{S3Profile, S3Settings, S3Store, S3Timeouts};

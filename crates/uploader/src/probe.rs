@@ -35,7 +35,7 @@ async fn try_upload(store: &dyn Store, key: &str) -> Result<(Ability, Ability, b
     let body = Bytes::from_static(b"third");
     let part = Part { number: 1, sha256: Sha256::of(&body), body };
     let upload = store.upload(key, 5 << 20, PutMode::IfAbsent).await?;
-    let listed = match store.list_uploads(key).await {
+    let listed = match store.list_uploads(PROBE_FOLDER).await {
         Ok(uploads) if uploads.iter().any(|upload| upload.key == key) => Ability::Works,
         Ok(_) => Ability::Ignored,
         Err(error) => refused(error)?,

@@ -1,0 +1,157 @@
+//! [`S3Store`]: a destination that is a bucket, reached through the AWS SDK.
+
+mod checksum;
+mod client;
+mod confirm;
+mod explain;
+mod listing;
+mod read;
+mod repeat;
+mod settings;
+mod upload;
+mod write;
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use bytes::Bytes;
+use convault_core::{
+    Abilities, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, Stored, UnfinishedUpload,
+    Upload,
+};
+use futures::stream::BoxStream;
+
+pub use self::settings::{S3Profile, S3Settings, S3Timeouts};
+use self::{
+    explain::{Operation, Place},
+    upload::S3Upload,
+};
+use crate::{UploaderError, failure::Attempt, probe};
+
+const GET: Operation = Operation { permission: "s3:GetObject" };
+const PUT: Operation = Operation { permission: "s3:PutObject" };
+const DELETE: Operation = Operation { permission: "s3:DeleteObject" };
+const LIST: Operation = Operation { permission: "s3:ListBucket" };
+const ABORT: Operation = Operation { permission: "s3:AbortMultipartUpload" };
+const LIST_UPLOADS: Operation = Operation { permission: "s3:ListBucketMultipartUploads" };
+
+/// A destination in a bucket. Clones share connections.
+///
+/// Every write carries a SHA-256 that the server checks, and afterwards the server is asked what it holds
+/// ([`Stored::checksum_confirmed`]); where the credentials may not ask that, the answer to the write and a listing
+/// stand in. Transient failures are repeated a bounded number of times ([`S3Timeouts::tries`]). A conditional
+/// write and the completion of an upload are repeated knowing that the answer to an earlier try may be what was
+/// lost: what is there then counts as written if it is what was sent.
+#[derive(Clone)]
+pub struct S3Store(Arc<Bucket>);
+
+struct Bucket {
+    client: Client,
+    destination: DestinationName,
+    place: Place,
+    endpoint: Option<String>,
+    key_prefix: String,
+    timeouts: S3Timeouts,
+    sends_checksums: bool,
+}
+
+impl S3Store {
+    /// The destination in the bucket of `settings`. Reads the file of certificate authorities, and sends nothing:
+    /// a missing bucket or a wrong key shows in the first call.
+    pub fn new(destination: DestinationName, settings: &S3Settings) -> Result<Self, UploaderError> {
+        let region = settings.effective_region(&destination)?;
+        let endpoint = settings.effective_endpoint(&destination, &region)?;
+        let client = client::build(settings, &destination, &region, endpoint.as_deref())?;
+        Ok(Self(Arc::new(Bucket {
+            client,
+            destination,
+            place: Place { bucket: settings.bucket.clone(), region },
+            endpoint,
+            key_prefix: settings.key_prefix(),
+            timeouts: settings.timeouts,
+            sends_checksums: settings.profile.sends_checksums(),
+        })))
+    }
+}
+
+impl Bucket {
+    fn attempt(&self, action: &'static str, key: &str) -> Attempt {
+        Attempt::new(&self.destination, action, key)
+    }
+
+    /// The key in the bucket.
+    fn full_key(&self, key: &str) -> String {
+        format!("{}{key}", self.key_prefix)
+    }
+
+    /// The key below the destination's prefix of what a listing with that prefix gave.
+    fn own_key(&self, full_key: &str) -> String {
+        full_key.strip_prefix(&self.key_prefix).unwrap_or(full_key).to_owned()
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("destination", &self.0.destination)
+            .field("location", &self.location())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn destination(&self) -> &DestinationName {
+        &self.0.destination
+    }
+
+    fn location(&self) -> String {
+        let Place { bucket, region } = &self.0.place;
+        let place = match &self.0.endpoint {
+            Some(endpoint) => format!("at {endpoint}"),
+            None => format!("in {region}"),
+        };
+        format!("s3://{bucket}/{} {place}", self.0.key_prefix.trim_end_matches('/'))
+    }
+
+    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+        self.0.put(key, body, &mode).await
+    }
+
+    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(S3Upload::begin(self.0.clone(), key, part_bytes, mode).await?))
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        self.0.get(key, range).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        self.0.head(key).await
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo, StoreError>> {
+        listing::objects(self.0.clone(), prefix)
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.0.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<UnfinishedUpload>, StoreError> {
+        self.0.list_uploads(prefix).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError> {
+        self.0.abort_upload(&upload.key, &upload.upload_id).await
+    }
+
+    async fn abilities(&self) -> Result<Abilities, StoreError> {
+        probe::abilities(self).await
+    }
+}

@@ -1,0 +1,92 @@
+//! Reading objects, and their sizes.
+
+use std::{error::Error, ops::Range};
+
+use aws_sdk_s3::{
+    primitives::{ByteStream as SdkStream, ByteStreamError, DateTime},
+    types::ChecksumMode,
+};
+use aws_smithy_checksums::body::validate::Error as ChecksumError;
+use bytes::Bytes;
+use convault_core::{ByteStream, ObjectInfo, StoreError, StoreErrorKind};
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::{Bucket, GET, confirm::length, explain::explain};
+use crate::{extent, failure::Attempt};
+
+impl Bucket {
+    pub(super) async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let attempt = self.attempt("get", key);
+        if let Some(range) = range.clone().filter(Range::is_empty) {
+            // HTTP has no way to ask for no bytes: the size says whether the range is a good one.
+            extent::within(Some(range), self.held(key, &attempt).await?.size_bytes, &attempt)?;
+            return Ok(stream::empty().boxed());
+        }
+        let request = self.client.get_object().bucket(&self.place.bucket).key(self.full_key(key));
+        let request = match &range {
+            Some(range) => request.range(header(range)),
+            // Asks the SDK to compare the whole object with its checksum as it passes.
+            None => request.checksum_mode(ChecksumMode::Enabled),
+        };
+        let answer = request.send().await.map_err(|error| explain(error, GET, &self.place, &attempt));
+        let answer = answer.map_err(|error| out_of_range(error, range.as_ref(), &attempt))?;
+        Ok(chunks(answer.body, attempt))
+    }
+
+    pub(super) async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        let attempt = self.attempt("read the size of", key);
+        let request = self.client.head_object().bucket(&self.place.bucket).key(self.full_key(key));
+        let head = request.send().await.map_err(|error| explain(error, GET, &self.place, &attempt))?;
+        Ok(ObjectInfo {
+            key: key.to_owned(),
+            size_bytes: length(head.content_length()),
+            modified: timestamp(head.last_modified()),
+            etag: head.e_tag().map(str::to_owned),
+        })
+    }
+}
+
+fn header(range: &Range<u64>) -> String {
+    // Servers keep positions in signed numbers: a bound past those means the end.
+    match i64::try_from(range.end) {
+        Ok(end) => format!("bytes={}-{}", range.start, end - 1),
+        Err(_) => format!("bytes={}-", range.start),
+    }
+}
+
+fn out_of_range(error: StoreError, range: Option<&Range<u64>>, attempt: &Attempt) -> StoreError {
+    match range {
+        Some(range) if error.message.contains("past the end") => extent::past_the_end(range, None, attempt),
+        _ => error,
+    }
+}
+
+fn chunks(body: SdkStream, attempt: Attempt) -> ByteStream {
+    let next = |(mut body, attempt): (SdkStream, Attempt)| async move {
+        match body.try_next().await {
+            Ok(None) => Ok(None),
+            Ok(Some(chunk)) => Ok::<Option<(Bytes, _)>, _>(Some((chunk, (body, attempt)))),
+            Err(error) => Err(broken_off(error, &attempt)),
+        }
+    };
+    stream::try_unfold((body, attempt), next).boxed()
+}
+
+fn broken_off(error: ByteStreamError, attempt: &Attempt) -> StoreError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        if inner.is::<ChecksumError>() {
+            let message = "what arrived does not have the checksum in the store";
+            return attempt.failed_by(StoreErrorKind::Corrupt, message, error);
+        }
+        cause = inner.source();
+    }
+    attempt.failed_by(StoreErrorKind::Transient, "the transfer broke off", error)
+}
+
+/// A time as S3 gives it; the epoch where a server leaves it out.
+pub(super) fn timestamp(time: Option<&DateTime>) -> Timestamp {
+    let nanoseconds = |time: &DateTime| i32::try_from(time.subsec_nanos()).unwrap_or_default();
+    time.and_then(|time| Timestamp::new(time.secs(), nanoseconds(time)).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
