@@ -1,1 +1,31 @@
-//! PLACEHOLDER
+//! The bytes of a snapshot: reads Convex's ZIP forward only as it streams ([`Reader`]), proves what can be proven
+//! of it ([`Findings`]), writes its index while it passes, and reads single entries and documents at random.
+//!
+//! Deliberately absent: input and output, tasks, encryption, and any change to the ZIP. Its bytes are stored as they
+//! came; no document passes through a JSON library on its way. Where the export's format is described:
+//! `docs/format.md`.
+
+mod book;
+mod entry;
+mod error;
+mod findings;
+mod frames;
+mod index;
+mod inflate;
+mod json;
+mod ledger;
+mod lines;
+mod name;
+mod options;
+mod reader;
+mod record;
+
+pub use error::{ArchiveError, Cause, NameProblem};
+pub use findings::{
+    Damage, ExportFormat, Findings, LineProblem, MAX_LISTED, SchemaFormat, TableFindings, Warning,
+};
+pub use frames::{Frame, FrameKind};
+pub use index::IndexWriter;
+pub use ledger::{Culprit, CulpritKind, Culprits, Suspects};
+pub use options::{MAX_LINE_BYTES, Options, RESUME_EVERY_BYTES};
+pub use reader::{Finished, Reader};
