@@ -59,9 +59,21 @@ const MOST_RUNS_AT_ONCE: u32 = 64;
 /// A shorter token can be guessed over the network.
 const SHORTEST_TOKEN: usize = 16;
 
-pub(crate) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<DaemonSettings> {
-    let listen = section.simple(reading, "listen", |text| text.parse().ok());
+/// Reads `[daemon]`; its `state_dir` comes out even where the rest is wrong, since destinations are checked by it.
+pub(crate) fn read(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+) -> (Option<DaemonSettings>, Option<PathBuf>) {
     let state_dir = section.path_value(reading, "state_dir");
+    (read_with(section, reading, state_dir.clone()), state_dir)
+}
+
+fn read_with(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+    state_dir: Option<PathBuf>,
+) -> Option<DaemonSettings> {
+    let listen = section.simple(reading, "listen", |text| text.parse().ok());
     let socket = section.path_value(reading, "socket");
     let token = read_token(section, reading, listen);
     let log = section.one_of(reading, "log");

@@ -234,3 +234,72 @@ pub(crate) static SECRET: Keys = Keys {
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
 pub(crate) static ALL: [&Keys; 9] =
     [&ROOT, &DAEMON, &DEPLOYMENT, &DESTINATION, &S3, &JOB, &KEEP, &RETRY, &SECRET];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(form: Form) -> String {
+        match form {
+            Form::Name => "name".into(),
+            Form::Text => "text".into(),
+            Form::Flag => "`true` `false`".into(),
+            Form::Count => "number".into(),
+            Form::Duration => "duration".into(),
+            Form::Size => "size".into(),
+            Form::Address => "address".into(),
+            Form::Path => "path".into(),
+            Form::Url => "URL".into(),
+            Form::LogLevel => "level".into(),
+            Form::Cron => "schedule".into(),
+            Form::TimeZone => "time zone".into(),
+            Form::Names => "list of names".into(),
+            Form::Tags => "list of words".into(),
+            Form::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
+            Form::Secret => "secret".into(),
+            Form::Table(_) | Form::Tables(_) => "table".into(),
+        }
+    }
+
+    fn row(key: &Key) -> String {
+        let default = match key.need {
+            Need::Required => "required".into(),
+            Need::Optional => String::new(),
+            Need::Default("") => "empty".into(),
+            Need::Default(default) => format!("`{default}`"),
+        };
+        format!("`{}` | {} | {default}", key.name, form(key.form))
+    }
+
+    /// The first three columns of the rows below the heading `title`.
+    fn documented(page: &str, title: &str) -> Vec<String> {
+        let below = page.lines().skip_while(|line| line.trim_start_matches('#').trim() != title).skip(1);
+        let rows = below.take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| `"));
+        rows.map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            assert!(cells.len() == 6 && !cells[4].is_empty(), "{title}: {line} has no meaning");
+            cells[1..4].join(" | ")
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_documentation_has_every_key_with_its_form_and_default() {
+        let page = include_str!("../../../docs/settings.md");
+        for keys in ALL.iter().filter(|keys| keys.title != ROOT.title) {
+            let title = if keys.title == SECRET.title { "Secrets" } else { keys.title };
+            let known: Vec<String> = keys.keys.iter().map(row).collect();
+            assert_eq!(documented(page, title), known, "docs/settings.md, {title}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_every_variable() {
+        let page = include_str!("../../../docs/settings.md");
+        let named: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `CONVAULT_")?.split('`').next()).collect();
+        let known = ALL.iter().flat_map(|keys| keys.keys).filter_map(|key| key.variable);
+        let known: Vec<&str> = [CONFIG_VARIABLE].into_iter().chain(known).collect();
+        assert_eq!(named, known.iter().map(|name| &name[VARIABLE_PREFIX.len()..]).collect::<Vec<_>>());
+    }
+}

@@ -15,17 +15,20 @@ pub(crate) struct Names<N> {
     title: &'static str,
     make: fn(&str) -> Result<N, InvalidName>,
     seen: Vec<(String, Place)>,
+    /// How many tables there were, those with a wrong name included.
+    tables: usize,
 }
 
 impl<N> Names<N> {
     pub(crate) fn new(title: &'static str, make: fn(&str) -> Result<N, InvalidName>) -> Self {
-        Self { title, make, seen: vec![] }
+        Self { title, make, seen: vec![], tables: 0 }
     }
 
     /// Reads `name` of a table, and notes it even where the rest of the table is wrong, so that references to it
     /// are not called wrong too.
     pub(crate) fn read(&mut self, section: &Section<'_>, reading: &mut Reading<'_>) -> Option<N> {
         let place = section.place_of(reading, "name");
+        self.tables += 1;
         let make = self.make;
         let seen = &mut self.seen;
         let title = self.title;
@@ -47,7 +50,10 @@ impl<N> Names<N> {
         let refusal = || Refusal {
             found: None,
             expected: match known().collect::<Vec<_>>().join(", ") {
-                none if none.is_empty() => format!("the name of a {}, but there is none", self.title),
+                none if none.is_empty() && self.tables == 0 => {
+                    format!("the name of a {}, but there is none", self.title)
+                }
+                none if none.is_empty() => format!("the name of a {}", self.title),
                 names => format!("the name of a {}: {names}", self.title),
             },
             nearest: nearest(text, known()).map(str::to_owned),

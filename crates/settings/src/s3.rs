@@ -63,6 +63,11 @@ impl S3Profile {
         }
     }
 
+    /// What a region of this provider looks like.
+    fn region_form(self) -> &'static str {
+        if self == Self::B2 { "eu-central-003" } else { "eu-central-1" }
+    }
+
     /// Whether the bucket goes into the path, since no host name exists for it.
     fn path_style(self) -> bool {
         matches!(self, Self::Minio | Self::Ceph | Self::Garage)
@@ -115,7 +120,7 @@ pub(crate) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<S
     Some(S3Settings {
         bucket: bucket?,
         region: region?,
-        endpoint: endpoint?,
+        endpoint,
         prefix: prefix?,
         path_style: path_style?,
         profile: profile?,
@@ -138,44 +143,39 @@ fn read_region(
     }
     let profile = profile?;
     let region = profile.region();
-    match region {
-        Some(region) => reading.holds(&key, region, Origin::Default),
-        None => {
-            let expected = match profile {
-                S3Profile::B2 => "the region of the bucket, such as \"eu-central-003\"",
-                _ => "the region of the bucket, such as \"eu-central-1\"",
-            };
-            reading.problem(section.place(), &key, "nothing", expected);
-        }
+    if let Some(region) = region {
+        reading.holds(&key, region, Origin::Default);
+    } else {
+        let expected = format!("the region of the bucket, such as \"{}\"", profile.region_form());
+        reading.problem(section.place(), &key, "nothing", expected);
     }
     region.map(str::to_owned)
 }
 
-/// `Some(None)` for Amazon's own.
+/// `None` for Amazon's own, and where something was wrong.
 fn read_endpoint(
     section: &Section<'_>,
     reading: &mut Reading<'_>,
     profile: Option<S3Profile>,
     region: Option<&str>,
-) -> Option<Option<Url>> {
+) -> Option<Url> {
     if section.has("endpoint") {
-        return section.url(reading, "endpoint", "the data").map(Some);
+        return section.url(reading, "endpoint", "the data");
     }
     let key = section.key_path("endpoint");
     match profile? {
-        S3Profile::Aws => Some(None),
+        S3Profile::Aws => {}
         S3Profile::B2 => {
-            let endpoint = format!("https://s3.{}.backblazeb2.com", region?);
-            let url = Url::parse(&endpoint).ok()?;
-            reading.holds(&key, endpoint, Origin::Default);
-            Some(Some(url))
+            let endpoint = Url::parse(&format!("https://s3.{}.backblazeb2.com", region?)).ok()?;
+            reading.holds(&key, endpoint.as_str(), Origin::Default);
+            return Some(endpoint);
         }
         other => {
             let expected = format!("where the service is, such as {}", other.endpoint_form());
             reading.problem(section.place(), &key, "nothing", expected);
-            None
         }
     }
+    None
 }
 
 fn read_path_style(

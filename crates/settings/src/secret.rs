@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use convault_core::Secret;
@@ -149,7 +149,7 @@ fn of_file(reading: &Reading<'_>, text: &str, place: &Origin) -> Found {
 }
 
 /// Follows symbolic links, as Docker and Kubernetes hand out secrets: what counts is the file they lead to.
-fn check_guarded(metadata: &fs::Metadata, path: &PathBuf) -> Result<(), Refusal> {
+fn check_guarded(metadata: &fs::Metadata, path: &Path) -> Result<(), Refusal> {
     let mode = metadata.mode() & 0o777;
     if mode & OPEN_TO_OTHERS != 0 {
         return Err(Refusal::unshown(

@@ -164,8 +164,7 @@ impl<'d> Section<'d> {
     ) -> Option<T> {
         let lookup = self.lookup(reading, name)?;
         let text = match &lookup.input {
-            Input::Text(text) => text.as_ref(),
-            Input::Toml(DeValue::String(text)) => text.as_ref(),
+            Input::Text(text) | Input::Toml(DeValue::String(text)) => text.as_ref(),
             Input::Toml(other) => {
                 return wrong_form(reading, &lookup, other, &self.known(name).form.expected());
             }
@@ -284,16 +283,12 @@ impl<'d> Section<'d> {
             Input::Text(text) => (text.to_string(), text.parse().ok()),
             Input::Toml(other) => return wrong_form(reading, &lookup, other, &expected),
         };
-        match number.filter(|number| bounds.contains(number)) {
-            Some(number) => {
-                reading.holds(&lookup.key, number.to_string(), lookup.origin);
-                Some(number)
-            }
-            None => {
-                reading.problem(lookup.place, &lookup.key, text, expected);
-                None
-            }
+        if let Some(number) = number.filter(|number| bounds.contains(number)) {
+            reading.holds(&lookup.key, number.to_string(), lookup.origin);
+            return Some(number);
         }
+        reading.problem(lookup.place, &lookup.key, text, expected);
+        None
     }
 
     /// A list of strings, each made into something by `parse`; what is refused is left out, so that the caller
@@ -426,13 +421,13 @@ fn unknown(name: &str, keys: &'static Keys) -> Refusal {
     }
     let near = nearest(name, keys.keys.iter().map(|key| key.name)).map(str::to_owned);
     let elsewhere = ALL.iter().find(|other| other.find(name).is_some()).filter(|_| near.is_none());
-    let expected = match elsewhere {
-        Some(other) => format!("no such key in {}: `{name}` belongs in {}", keys.title, other.title),
-        None => {
+    let expected = elsewhere.map_or_else(
+        || {
             let names: Vec<&str> = keys.keys.iter().map(|key| key.name).collect();
             format!("a key of {}: {}", keys.title, names.join(", "))
-        }
-    };
+        },
+        |other| format!("no such key in {}: `{name}` belongs in {}", keys.title, other.title),
+    );
     Refusal { found: Some("an unknown key".into()), expected, nearest: near }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     names::Names,
     nearest::nearest,
     problem::{Place, Problem, SettingsProblems, Warning},
-    reading::{Reading, Refusal},
+    reading::Reading,
     section::Section,
 };
 
@@ -122,7 +122,7 @@ impl Settings {
         &self.file
     }
 
-    /// Every value that holds, with where it came from, in the order of the documentation. Secrets are redacted.
+    /// Every value that holds, with where it came from, table by table. Secrets are redacted.
     pub fn effective(&self) -> &[Effective] {
         &self.effective
     }
@@ -164,7 +164,7 @@ fn read_text(file: &Path) -> Result<String, String> {
 
 fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Tables> {
     let root = Section::open(reading, String::new(), table.get_ref(), reading.whole_file(), &keys::ROOT);
-    let daemon = daemon::read(&root.table_or_defaults(reading, "daemon"), reading);
+    let (daemon, state_dir) = daemon::read(&root.table_or_defaults(reading, "daemon"), reading);
 
     let mut deployment_names = Names::new("[[deployment]]", |text| DeploymentName::new(text));
     let deployments: Vec<Option<DeploymentSettings>> = root
@@ -175,11 +175,12 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
 
     let mut destination_names = Names::new("[[destination]]", |text| DestinationName::new(text));
     let mut taken = Taken::default();
-    let state_dir = daemon.as_ref().map(|daemon| daemon.state_dir.as_path());
     let destinations: Vec<Option<DestinationSettings>> = root
         .tables(reading, "destination")
         .iter()
-        .map(|section| destination::read(section, reading, &mut destination_names, &mut taken, state_dir))
+        .map(|section| {
+            destination::read(section, reading, &mut destination_names, &mut taken, state_dir.as_deref())
+        })
         .collect();
 
     let mut job_names = Names::new("[[job]]", |text| JobName::new(text));
@@ -243,19 +244,12 @@ fn check_variables(reading: &mut Reading<'_>) {
         .map(str::to_owned)
         .collect();
     for variable in unknown {
-        let refusal = Refusal {
-            found: Some("an unknown variable".into()),
+        reading.problems.push(Problem {
+            key: String::new(),
+            found: "an unknown variable".into(),
             expected: format!("one of {}, or one that a secret names", known.join(", ")),
             nearest: nearest(&variable, known.iter().copied()).map(str::to_owned),
-        };
-        let Refusal { found, expected, nearest } = refusal;
-        let place = Place::Environment { variable };
-        reading.problems.push(Problem {
-            place,
-            key: String::new(),
-            found: found.unwrap_or_default(),
-            expected,
-            nearest,
+            place: Place::Environment { variable },
         });
     }
 }
