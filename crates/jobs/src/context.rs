@@ -1,0 +1,72 @@
+//! What every run is handed: its identifier, the time, somewhere to tell what it does, and a way to be stopped.
+
+use std::{fmt, sync::Arc};
+
+use convault_core::{Clock, RunEvent, RunId, RunPhase};
+use tokio_util::sync::CancellationToken;
+
+use crate::JobError;
+
+/// The surroundings of one run. Cheap to clone.
+#[derive(Clone)]
+pub struct RunContext {
+    /// The run's identifier.
+    pub id: RunId,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// When cancelled, the run stops at its next safe point and leaves nothing half done.
+    pub stop: CancellationToken,
+    events: Arc<dyn Fn(RunEvent) + Send + Sync>,
+}
+
+impl RunContext {
+    /// A run that tells `events` what it does. `events` is called often and must not block.
+    pub fn new(
+        id: RunId,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+        events: Arc<dyn Fn(RunEvent) + Send + Sync>,
+    ) -> Self {
+        Self { id, clock, stop, events }
+    }
+
+    /// Waits for `work`, or ends with [`JobError::Stopped`] as soon as the run is told to stop; `work` is then dropped.
+    pub(crate) async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Result<T, JobError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(JobError::Stopped),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Tells one event.
+    pub fn tell(&self, event: RunEvent) {
+        (self.events)(event);
+    }
+
+    /// Tells that a step begins.
+    pub fn phase(&self, phase: RunPhase) {
+        tracing::debug!(?phase, "step begins");
+        self.tell(RunEvent::Phase { at: self.clock.now(), phase });
+    }
+
+    /// Tells something for people.
+    pub fn message(&self, text: impl Into<String>) {
+        let text = text.into();
+        tracing::info!("{text}");
+        self.tell(RunEvent::Message { at: self.clock.now(), text });
+    }
+
+    /// Tells something that a person should know although the run goes on.
+    pub fn warning(&self, text: impl Into<String>) {
+        let text = text.into();
+        tracing::warn!("{text}");
+        self.tell(RunEvent::Warning { at: self.clock.now(), text });
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContext").field("id", &self.id).finish_non_exhaustive()
+    }
+}

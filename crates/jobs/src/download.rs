@@ -1,0 +1,80 @@
+//! Gives a stored snapshot back, re-checked on its way out.
+
+use std::path::{Path, PathBuf};
+
+use convault_core::{Layout, Manifest, ObjectRole, RunEvent, RunPhase, Store};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
+use crate::{JobError, RunContext, read::ObjectReader};
+
+/// What was given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Bytes written.
+    pub size_bytes: u64,
+}
+
+/// Writes a snapshot's ZIP to `output`, comparing length and SHA-256 with the manifest. On an error what was
+/// written must not be used: `output` has had bytes that were not yet known to be right.
+pub async fn download(
+    store: &dyn Store,
+    manifest: &Manifest,
+    output: &mut (dyn AsyncWrite + Send + Unpin),
+    output_name: &str,
+    context: &RunContext,
+) -> Result<Downloaded, JobError> {
+    context.phase(RunPhase::ReadBack);
+    let object = manifest.object(ObjectRole::Snapshot).ok_or_else(|| JobError::Damaged {
+        place: format!("{} manifest of {}", store.location(), manifest.id),
+        what: "it names no snapshot object".to_owned(),
+    })?;
+    let key = Layout::new(manifest.deployment.clone()).object(&manifest.id, &object.name);
+    let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
+    let mut reader = ObjectReader::new(store, key, object.size_bytes);
+    let mut done_bytes = 0;
+    while let Some(chunk) = context.or_stop(reader.next()).await?? {
+        output.write_all(&chunk).await.map_err(failed("cannot write"))?;
+        done_bytes += chunk.len() as u64;
+        context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(object.size_bytes) });
+    }
+    output.flush().await.map_err(failed("cannot write"))?;
+    reader.check(&object.sha256)?;
+    Ok(Downloaded { size_bytes: done_bytes })
+}
+
+/// Like [`download`], into a file that appears under its name only once everything was checked. A file that is
+/// there already is left alone, and an error.
+pub async fn download_to_file(
+    store: &dyn Store,
+    manifest: &Manifest,
+    path: &Path,
+    context: &RunContext,
+) -> Result<Downloaded, JobError> {
+    let shown = path.display().to_string();
+    let failed = |what| {
+        let path = shown.clone();
+        move |source| JobError::File { path, what, source }
+    };
+    let partial = partial_name(path);
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(&partial).await.map_err(failed("cannot make the file beside it"))?;
+    let result = async {
+        let downloaded = download(store, manifest, &mut file, &shown, context).await?;
+        file.sync_all().await.map_err(failed("cannot write"))?;
+        // A link, unlike a rename, refuses to replace what is there.
+        tokio::fs::hard_link(&partial, path)
+            .await
+            .map_err(failed("cannot put the finished file in its place"))?;
+        Ok(downloaded)
+    }
+    .await;
+    tokio::fs::remove_file(&partial).await.map_err(failed("cannot remove the file beside it"))?;
+    result
+}
+
+fn partial_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    path.with_file_name(name)
+}

@@ -1,0 +1,110 @@
+//! What can go wrong in a verb.
+
+use convault_archive::ArchiveError;
+use convault_core::{
+    ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind, StoreError, StoreErrorKind,
+};
+
+/// A failure of a verb. The chain of causes is printed once, where the run ends.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The deployment.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A destination.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the deployment sent is not a whole, consistent export.
+    #[error("the export that arrived cannot be trusted, so no snapshot was made of it")]
+    Archive(#[from] ArchiveError),
+    /// The export is too large for the memory that uploads may use.
+    #[error(transparent)]
+    Parts(#[from] PartPlanError),
+    /// A manifest.
+    #[error("{place}")]
+    Manifest {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// `convault.json` is not what it should be.
+    #[error("{place}: {what}")]
+    Repository {
+        /// Where it lies.
+        place: String,
+        /// What is wrong, and the remedy.
+        what: String,
+    },
+    /// What is stored is not what the manifest says.
+    #[error("{place}: {what}")]
+    Damaged {
+        /// Which object.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No snapshot of that identifier.
+    #[error(
+        "there is no snapshot {id} of {deployment} in {destination}; `convault list` shows what is there"
+    )]
+    NoSuchSnapshot {
+        /// What was asked for.
+        id: SnapshotId,
+        /// The deployment.
+        deployment: String,
+        /// Where it was looked for.
+        destination: String,
+    },
+    /// Every destination failed; each has said why.
+    #[error("no destination has a snapshot of this run: {0}")]
+    AllDestinationsFailed(String),
+    /// A file on this machine.
+    #[error("{path}: {what}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Somebody asked the run to stop.
+    #[error("the run was stopped before it was done; nothing half done is left")]
+    Stopped,
+    /// A task of the run ended in a panic: a bug.
+    #[error("a part of the run ended unexpectedly; please report this: {0}")]
+    Bug(String),
+}
+
+impl JobError {
+    /// Whether doing the same again, a little later, can succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Source(error) => matches!(
+                error.kind,
+                SourceErrorKind::Transient
+                    | SourceErrorKind::Transit
+                    | SourceErrorKind::Busy
+                    | SourceErrorKind::ExportLost
+            ),
+            Self::Store(error) => error.kind == StoreErrorKind::Transient,
+            Self::Archive(_) | Self::AllDestinationsFailed(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The error with all its causes, as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,126 @@
+//! Reading objects whole, a chunk at a time, carrying on where a connection broke.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use convault_core::{Sha256, Sha256Stream, Store, StoreError, StoreErrorKind};
+use futures::StreamExt as _;
+
+use crate::JobError;
+
+const READ_ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Reads a small object into memory; one larger than `limit_bytes` is an error.
+pub(crate) async fn read_small(store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Bytes, JobError> {
+    let mut stream = store.get(key, None).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+        if bytes.len() as u64 > limit_bytes {
+            let what = format!("it has more than {limit_bytes} bytes, which such an object never has");
+            return Err(JobError::Damaged { place: format!("{} {key}", store.location()), what });
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// An object being read, from its first byte to its last. A transient failure is retried from where it happened.
+pub(crate) struct ObjectReader<'a> {
+    store: &'a dyn Store,
+    key: String,
+    size_bytes: u64,
+    position: u64,
+    attempts_left: u32,
+    pause: Duration,
+    stream: Option<convault_core::ByteStream>,
+    sha256: Sha256Stream,
+}
+
+impl<'a> ObjectReader<'a> {
+    /// Reads `key`, which is expected to have `size_bytes`.
+    pub(crate) fn new(store: &'a dyn Store, key: String, size_bytes: u64) -> Self {
+        Self {
+            store,
+            key,
+            size_bytes,
+            position: 0,
+            attempts_left: READ_ATTEMPTS,
+            pause: FIRST_PAUSE,
+            stream: None,
+            sha256: Sha256Stream::new(),
+        }
+    }
+
+    /// The next bytes; `None` after the last. More bytes than expected are an error; fewer, the caller sees.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, JobError> {
+        loop {
+            match self.advance().await {
+                Ok(Some(chunk)) => {
+                    self.position += chunk.len() as u64;
+                    if self.position > self.size_bytes {
+                        return Err(self.damaged(format!("it is longer than {} bytes", self.size_bytes)));
+                    }
+                    self.sha256.update(&chunk);
+                    return Ok(Some(chunk));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind == StoreErrorKind::Transient && self.attempts_left > 1 => {
+                    tracing::debug!(%error, position = self.position, "reading is taken up again");
+                    self.attempts_left -= 1;
+                    self.stream = None;
+                    tokio::time::sleep(self.pause).await;
+                    self.pause *= 2;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if self.stream.is_none() {
+            if self.position > 0 && self.position >= self.size_bytes {
+                return Ok(None);
+            }
+            let range = (self.position > 0).then_some(self.position..self.size_bytes);
+            self.stream = Some(self.store.get(&self.key, range).await?);
+        }
+        let stream = self.stream.as_mut().expect("it was opened above");
+        stream.next().await.transpose()
+    }
+
+    /// Where the object is, for messages.
+    pub(crate) fn place(&self) -> String {
+        format!("{} {}", self.store.location(), self.key)
+    }
+
+    fn damaged(&self, what: String) -> JobError {
+        JobError::Damaged { place: self.place(), what }
+    }
+
+    /// After the last byte: checks length and SHA-256.
+    pub(crate) fn check(self, expected: &Sha256) -> Result<(), JobError> {
+        if self.position != self.size_bytes {
+            return Err(self.damaged(format!("it has {} bytes, not {}", self.position, self.size_bytes)));
+        }
+        let place = self.place();
+        let found = self.sha256.finish();
+        if found == *expected {
+            Ok(())
+        } else {
+            Err(JobError::Damaged { place, what: format!("its SHA-256 is {found}, not {expected}") })
+        }
+    }
+}
+
+/// Reads an object to its end and compares it with what it should be.
+pub(crate) async fn check_object(
+    store: &dyn Store,
+    key: String,
+    size_bytes: u64,
+    sha256: &Sha256,
+) -> Result<(), JobError> {
+    let mut reader = ObjectReader::new(store, key, size_bytes);
+    while reader.next().await?.is_some() {}
+    reader.check(sha256)
+}

@@ -1,0 +1,197 @@
+//! Reads an export once, checks it, and sends it and its index to every destination as it streams.
+
+use std::{sync::Arc, time::Duration};
+
+use convault_archive::{Cause, Culprit, CulpritKind, Finished, Options};
+use convault_core::{
+    Export, Layout, PartPlan, RunEvent, RunPhase, Source, SourceError, SourceErrorKind, Store,
+};
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use crate::{
+    BackupJob, JobError, RunContext,
+    analysis::Analysis,
+    fan_out::{FanOut, Sent},
+};
+
+/// An export is downloaded this often before the run gives up.
+const ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const BETWEEN_PROGRESS: Duration = Duration::from_millis(200);
+/// Parts of the index, which is small and of unknown length, one being filled while another is sent.
+const INDEX_PLAN: PartPlan = PartPlan { part_bytes: convault_core::MIN_PART_BYTES, parts_in_memory: 2 };
+
+/// The least memory uploads need, bytes: two parts of the smallest size for the snapshot and for its index.
+pub const LEAST_UPLOAD_MEMORY_BYTES: u64 = 4 * convault_core::MIN_PART_BYTES;
+
+/// An export that has been read to its end and found whole, and has arrived at destinations.
+pub(crate) struct Transferred {
+    pub(crate) found: Finished,
+    pub(crate) zip: Sent,
+    pub(crate) index: Sent,
+    pub(crate) zip_name: String,
+    /// Stored files that a second reading has shown to be damaged on the deployment itself.
+    pub(crate) culprits: Vec<String>,
+    pub(crate) read_bytes: u64,
+}
+
+/// Transfers `export` to `stores`, again from the start where bytes were lost or changed on the way.
+pub(crate) async fn transfer(
+    job: &BackupJob,
+    source: &dyn Source,
+    export: &Export,
+    stores: &[Arc<dyn Store>],
+    context: &RunContext,
+) -> Result<Transferred, JobError> {
+    let mut pause = FIRST_PAUSE;
+    let mut read_bytes = 0;
+    for attempt in 1.. {
+        let error = match attempt_transfer(job, source, export, stores, &mut read_bytes, context).await {
+            Ok(transferred) => return Ok(Transferred { read_bytes, ..transferred }),
+            Err(error) => error,
+        };
+        if attempt == ATTEMPTS || !is_worth_another_download(&error) {
+            return Err(error);
+        }
+        context
+            .warning(format!("{}; downloading again ({attempt} of {ATTEMPTS})", crate::error::chain(&error)));
+        context.or_stop(tokio::time::sleep(pause)).await?;
+        pause *= 3;
+    }
+    unreachable!("the loop ends by returning")
+}
+
+fn is_worth_another_download(error: &JobError) -> bool {
+    match error {
+        JobError::Source(error) => {
+            matches!(error.kind, SourceErrorKind::Transit | SourceErrorKind::Transient)
+        }
+        JobError::Archive(error) => error.cause() != Cause::Unsupported,
+        _ => false,
+    }
+}
+
+async fn attempt_transfer(
+    job: &BackupJob,
+    source: &dyn Source,
+    export: &Export,
+    stores: &[Arc<dyn Store>],
+    read_bytes: &mut u64,
+    context: &RunContext,
+) -> Result<Transferred, JobError> {
+    context.phase(RunPhase::Transfer);
+    let stream = context.or_stop(source.open(export)).await??;
+    let layout = Layout::new(job.deployment.clone());
+    let zip_name = Layout::zip_name(export.snapshot_ts_ns);
+    let index_bytes = INDEX_PLAN.part_bytes * INDEX_PLAN.parts_in_memory as u64;
+    let zip_plan = PartPlan::new(stream.length_bytes, job.upload_memory_bytes.saturating_sub(index_bytes))?;
+    let begin =
+        |name: &str, plan| FanOut::begin(stores, &layout.object(&context.id, name), plan, job.stall_limit);
+    let mut zip = begin(&zip_name, zip_plan);
+    let mut index = begin(Layout::INDEX_NAME, INDEX_PLAN);
+
+    let streamed = stream_through(stream, &mut zip, &mut index, read_bytes, context).await;
+    let checked = match streamed {
+        Ok(found) => confirm(source, export, found, read_bytes, context).await,
+        Err(error) => Err(error),
+    };
+    match checked {
+        Ok((found, culprits)) => {
+            let (zip, index) = tokio::join!(zip.close(), index.close());
+            Ok(Transferred { found, zip, index, zip_name, culprits, read_bytes: 0 })
+        }
+        Err(error) => {
+            tokio::join!(zip.abort(), index.abort());
+            Err(error)
+        }
+    }
+}
+
+async fn stream_through(
+    mut stream: convault_core::ExportStream,
+    zip: &mut FanOut,
+    index: &mut FanOut,
+    read_bytes: &mut u64,
+    context: &RunContext,
+) -> Result<Finished, JobError> {
+    let announced = stream.length_bytes;
+    let mut analysis = Analysis::new(Options { announced_bytes: Some(announced), ..Options::default() });
+    let mut done_bytes = 0;
+    let mut told = Instant::now();
+    while let Some(chunk) = context.or_stop(stream.bytes.next()).await? {
+        let chunk = chunk?;
+        done_bytes += chunk.len() as u64;
+        *read_bytes += chunk.len() as u64;
+        context.or_stop(zip.write(&chunk)).await??;
+        let ready = analysis.push(chunk).await?;
+        context.or_stop(index.write(&ready)).await??;
+        if told.elapsed() >= BETWEEN_PROGRESS {
+            told = Instant::now();
+            context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(announced) });
+        }
+    }
+    context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(announced) });
+    let (found, rest) = analysis.finish().await?;
+    for piece in rest {
+        context.or_stop(index.write(&piece)).await??;
+    }
+    Ok(found)
+}
+
+/// Where the content is damaged although every CRC is right, reads the export a second time: the same bytes again
+/// mean that the damage is on the deployment, and the second reading names the stored files it concerns.
+async fn confirm(
+    source: &dyn Source,
+    export: &Export,
+    found: Finished,
+    read_bytes: &mut u64,
+    context: &RunContext,
+) -> Result<(Finished, Vec<String>), JobError> {
+    if found.findings.damage.is_empty() {
+        return Ok((found, Vec::new()));
+    }
+    context.phase(RunPhase::Confirm);
+    context.message("the export looks damaged; reading it again to see whether it is so on the deployment");
+    let options = Options { suspects: found.suspects.clone(), ..Options::default() };
+    let again = read_again(source, export, options, read_bytes, context).await?;
+    if again.findings.sha256 != found.findings.sha256 {
+        return Err(JobError::Source(SourceError {
+            kind: SourceErrorKind::Transit,
+            deployment: source.deployment().clone(),
+            message: "two downloads of the same export differ: bytes changed on the way".to_owned(),
+            source: None,
+        }));
+    }
+    let culprits = again.culprits.map(|culprits| culprits.listed).unwrap_or_default();
+    Ok((found, culprits.iter().map(describe).collect()))
+}
+
+/// `kg2…: its content differs from its row`, with the component in front where it is not the root.
+fn describe(culprit: &Culprit) -> String {
+    let what = match culprit.kind {
+        CulpritKind::RowWithoutFile => "has a row but no file",
+        CulpritKind::FileWithoutRow => "has a file but no row",
+        CulpritKind::Differs { .. } => "its content is not what its row announces",
+        CulpritKind::Several { .. } => "there are several of it",
+    };
+    let slash = if culprit.component.is_empty() { "" } else { "/" };
+    format!("{}{slash}{}: {what}", culprit.component, culprit.id)
+}
+
+async fn read_again(
+    source: &dyn Source,
+    export: &Export,
+    options: Options,
+    read_bytes: &mut u64,
+    context: &RunContext,
+) -> Result<Finished, JobError> {
+    let mut stream = context.or_stop(source.open(export)).await??;
+    let mut analysis = Analysis::new(Options { announced_bytes: Some(stream.length_bytes), ..options });
+    while let Some(chunk) = context.or_stop(stream.bytes.next()).await? {
+        let chunk = chunk?;
+        *read_bytes += chunk.len() as u64;
+        analysis.push(chunk).await?;
+    }
+    Ok(analysis.finish().await?.0)
+}
