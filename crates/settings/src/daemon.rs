@@ -56,6 +56,8 @@ const LEAST_UPLOAD_MEMORY_BYTES: u64 = 2 * MIN_PART_BYTES;
 const SECOND: Duration = Duration::from_secs(1);
 /// More runs than this at once would only wait for each other.
 const MOST_RUNS_AT_ONCE: u32 = 64;
+/// `sun_path` of unix(7) holds 108 bytes, the last of which is zero.
+const LONGEST_SOCKET_PATH_BYTES: usize = 107;
 /// A shorter token can be guessed over the network.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -74,7 +76,7 @@ fn read_with(
     state_dir: Option<PathBuf>,
 ) -> Option<DaemonSettings> {
     let listen = section.simple(reading, "listen", |text| text.parse().ok());
-    let socket = section.path_value(reading, "socket");
+    let socket = read_socket(section, reading);
     let token = read_token(section, reading, listen);
     let log = section.one_of(reading, "log");
     let log_level = section.parsed(reading, "log_level", |_, text, _| parse_log_level(text));
@@ -99,6 +101,18 @@ fn read_with(
         runs_at_once: runs_at_once?,
         stop_grace: stop_grace?,
     })
+}
+
+fn read_socket(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<PathBuf> {
+    let socket = section.path_value(reading, "socket")?;
+    let length = socket.as_os_str().len();
+    if length <= LONGEST_SOCKET_PATH_BYTES {
+        return Some(socket);
+    }
+    let place = section.place_of(reading, "socket");
+    let expected = format!("at most {LONGEST_SOCKET_PATH_BYTES} bytes, the longest path of a socket");
+    reading.problem(place, &section.key_path("socket"), format!("a path of {length} bytes"), expected);
+    None
 }
 
 fn read_token(

@@ -1,12 +1,11 @@
 //! `s3 = { … }`: a bucket, and what its provider is known to want.
 
 use convault_core::Secret;
-use url::Url;
 
 use crate::{
     effective::Origin,
     problem::Place,
-    reading::{Reading, Refusal},
+    reading::{Reading, Refusal, quoted},
     secret::{default_variable, read_secret},
     section::Section,
 };
@@ -68,9 +67,9 @@ impl S3Profile {
         if self == Self::B2 { "eu-central-003" } else { "eu-central-1" }
     }
 
-    /// Whether the bucket goes into the path, since no host name exists for it.
+    /// Whether the bucket goes into the path: only Amazon wants it in the host name.
     fn path_style(self) -> bool {
-        matches!(self, Self::Minio | Self::Ceph | Self::Garage)
+        self != Self::Aws
     }
 
     /// What an endpoint of this provider looks like, for those that cannot be worked out.
@@ -91,8 +90,8 @@ pub struct S3Settings {
     pub bucket: String,
     /// The region to sign for.
     pub region: String,
-    /// Where the service is; `None` only for Amazon's own.
-    pub endpoint: Option<Url>,
+    /// Where the service is, `https://host[:port]` without a slash at the end; `None` only for Amazon's own.
+    pub endpoint: Option<String>,
     /// What every key begins with, without slash at either end; empty for the root of the bucket.
     pub prefix: String,
     /// Whether the bucket goes into the path instead of the host name.
@@ -158,15 +157,21 @@ fn read_endpoint(
     reading: &mut Reading<'_>,
     profile: Option<S3Profile>,
     region: Option<&str>,
-) -> Option<Url> {
-    if section.has("endpoint") {
-        return section.url(reading, "endpoint", "the data");
-    }
+) -> Option<String> {
     let key = section.key_path("endpoint");
+    if section.has("endpoint") {
+        let url = section.url(reading, "endpoint", "the data")?;
+        if url.path() != "/" {
+            let place = section.place_of(reading, "endpoint");
+            let expected = "an endpoint without a path: the bucket and the prefix have keys of their own";
+            reading.problem(place, &key, format!("a URL with the path {}", quoted(url.path())), expected);
+        }
+        return Some(url.origin().ascii_serialization());
+    }
     match profile? {
         S3Profile::Aws => {}
         S3Profile::B2 => {
-            let endpoint = Url::parse(&format!("https://s3.{}.backblazeb2.com", region?)).ok()?;
+            let endpoint = format!("https://s3.{}.backblazeb2.com", region?);
             reading.holds(&key, endpoint.as_str(), Origin::Default);
             return Some(endpoint);
         }

@@ -420,14 +420,14 @@ fn unknown(name: &str, keys: &'static Keys) -> Refusal {
         return Refusal::unshown("a key of a later version", CANNOT_ENCRYPT);
     }
     let near = nearest(name, keys.keys.iter().map(|key| key.name)).map(str::to_owned);
-    let elsewhere = ALL.iter().find(|other| other.find(name).is_some()).filter(|_| near.is_none());
-    let expected = elsewhere.map_or_else(
-        || {
-            let names: Vec<&str> = keys.keys.iter().map(|key| key.name).collect();
-            format!("a key of {}: {}", keys.title, names.join(", "))
-        },
-        |other| format!("no such key in {}: `{name}` belongs in {}", keys.title, other.title),
-    );
+    let owners = ALL.iter().filter(|other| other.find(name).is_some() && near.is_none());
+    let owners: Vec<&str> = owners.map(|other| other.title).collect();
+    let expected = if owners.is_empty() {
+        let names: Vec<&str> = keys.keys.iter().map(|key| key.name).collect();
+        format!("a key of {}: {}", keys.title, names.join(", "))
+    } else {
+        format!("no such key in {}: `{name}` belongs in {}", keys.title, owners.join(" or "))
+    };
     Refusal { found: Some("an unknown key".into()), expected, nearest: near }
 }
 

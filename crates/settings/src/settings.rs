@@ -197,6 +197,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         jobs.into_iter().collect::<Option<Vec<_>>>()?,
     );
     warn_of_the_unused(&tables, reading);
+    warn_of_the_contrary(&tables, reading);
     Some(tables)
 }
 
@@ -216,6 +217,31 @@ fn warn_of_the_unused((_, deployments, destinations, jobs): &Tables, reading: &m
         if !jobs.iter().any(|job| job.to.contains(&destination.name)) {
             let key = format!("destination.{}", destination.name);
             reading.warn(file.clone(), &key, "no [[job]] stores anything here");
+        }
+    }
+}
+
+/// Values that are right each for itself, but not together.
+fn warn_of_the_contrary((_, deployments, _, jobs): &Tables, reading: &mut Reading<'_>) {
+    let file = reading.whole_file();
+    for (number, deployment) in deployments.iter().enumerate() {
+        let same_url = |other: &&DeploymentSettings| other.url.is_some() && other.url == deployment.url;
+        if let Some(other) = deployments[..number].iter().find(same_url) {
+            let text = format!(
+                "it has the URL of {}, so that two exports of one deployment may be asked for at once; use one \
+                 [[deployment]] with several jobs",
+                other.name
+            );
+            reading.warn(file.clone(), &format!("deployment.{}.url", deployment.name), text);
+        }
+        for job in jobs.iter().filter(|job| job.deployment == deployment.name) {
+            if job.time_out <= deployment.export_deadline {
+                let text = format!(
+                    "the run is cancelled before `export_deadline` of {} is over; make it longer than that",
+                    deployment.name
+                );
+                reading.warn(file.clone(), &format!("job.{}.time_out", job.name), text);
+            }
         }
     }
 }

@@ -103,7 +103,7 @@ fn the_effective_settings_say_where_each_value_came_from() {
         format!("{} ({})", found.value, found.origin)
     };
     assert_eq!(value("destination.aws.s3.access_key"), "[redacted] (env AWS_ACCESS_KEY_ID)");
-    assert_eq!(value("destination.b2.s3.endpoint"), "https://s3.eu-central-003.backblazeb2.com/ (default)");
+    assert_eq!(value("destination.b2.s3.endpoint"), "https://s3.eu-central-003.backblazeb2.com (default)");
     assert_eq!(value("destination.r2.s3.region"), "auto (default)");
     assert_eq!(value("destination.ceph.s3.path_style"), "true (default)");
     assert_eq!(value("destination.r2.s3.secret_key"), "[redacted] (credential r2-secret-key)");

@@ -291,6 +291,12 @@ fn a_bucket_says_what_its_provider_needs() {
         problem(&with("region = \"x\", access_key = { env = \"TOKEN\" }")),
         format!("{at}.secret_key: found nothing, beside `access_key`; expected both of the pair, or neither")
     );
+    let said =
+        problem(&with(&format!("profile = \"minio\", endpoint = \"https://s3.example.com/acme\", {pair}")));
+    assert!(
+        said.contains("s3.endpoint: found a URL with the path \"/acme\"; expected an endpoint without"),
+        "{said}"
+    );
     let none = problems(&with("region = \"x\""));
     assert!(
         none.contains("access_key: found nothing, and no variable AWS_ACCESS_KEY_ID in the environment"),
@@ -303,11 +309,8 @@ fn a_bucket_says_what_its_provider_needs() {
         let said = problem(&with(&format!("region = \"x\", prefix = \"{prefix}\", {pair}")));
         assert!(said.contains("destination.shelf.s3.prefix: found"), "{said}");
     }
-    let said = problem(
-        &format!("{}\nca_file = \"/nowhere/ca.pem\"", with(&format!("region = \"x\", {pair}")))
-            .replace("[[job]]\n", "[[job]]\n# the key below belongs to the job\n"),
-    );
-    assert!(said.contains("`ca_file` belongs in [[deployment]]"), "{said}");
+    let said = problem(&with(&format!("region = \"x\", ca_file = \"/nowhere/ca.pem\", {pair}")));
+    assert!(said.contains("`ca_file` belongs in [[deployment]] or [[destination]]"), "{said}");
 }
 
 #[test]
@@ -362,6 +365,47 @@ fn what_is_risky_is_warned_of() {
         warnings(&url("http://backend:3210"))[0].contains("deployment.crm.url: the key and the data travel")
     );
     assert_eq!(warnings(""), ["FILE: job: there is no [[job]], so nothing is backed up"]);
+    let twice = "[[deployment]]\nname = \"crm2\"\nurl = \"https://example.com\"\nkey = { env = \"CRM_KEY\" }";
+    let said = warnings(&format!("{}{twice}", url("https://example.com")));
+    assert!(said.iter().any(|line| line.contains("deployment.crm2.url: it has the URL of crm,")), "{said:?}");
+    assert!(
+        warnings(&good_with("time_out = \"6h\""))[0]
+            .contains("job.nightly.time_out: the run is cancelled before")
+    );
     let spare = good_with("[[destination]]\nname = \"spare\"\ndirectory = \"/srv/spare\"");
     assert_eq!(warnings(&spare), ["FILE: destination.spare: no [[job]] stores anything here"]);
+}
+
+#[test]
+fn no_damage_to_the_text_makes_the_reader_panic() {
+    let text = include_str!("../../../config/crm-to-s3-and-disk.toml");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let text = lines.join("\n");
+    for at in (0..text.len()).filter(|at| text.is_char_boundary(*at) && text.is_char_boundary(at + 1)) {
+        for with in ["", "\"", "[", "}", "=", ".", "\n", "0", "é"] {
+            let damaged = format!("{}{with}{}", &text[..at], &text[at + 1..]);
+            drop(parse_with(&damaged, &environment()));
+        }
+    }
+    for at in 0..text.len() {
+        drop(parse_with(&text[at..], &environment()));
+        drop(parse_with(&text[..at], &environment()));
+    }
+}
+
+#[test]
+fn a_ca_file_is_looked_at() {
+    let with = |path: &str| replaced("[[destination]]", &format!("ca_file = \"{path}\"\n[[destination]]"));
+    assert!(
+        problem(&with("/nowhere/ca.pem"))
+            .contains("deployment.crm.ca_file: found `/nowhere/ca.pem` (No such file")
+    );
+    assert!(problem(&with("/dev/null")).contains("holds no `-----BEGIN CERTIFICATE-----`"));
+}
+
+#[test]
+fn a_socket_has_a_path_that_the_system_takes() {
+    let long = format!("[daemon]\nsocket = \"/{}\"\n", "s".repeat(107));
+    let expected = "FILE:2:10: daemon.socket: found a path of 108 bytes; expected at most 107 bytes";
+    assert!(problem(&long).starts_with(expected));
 }
