@@ -1,5 +1,6 @@
 //! The rows of `_exports` and the states they go through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -116,6 +117,8 @@ impl ExportState {
 #[derive(Debug, Default)]
 pub(crate) struct ExportTable {
     rows: Vec<ExportRow>,
+    /// Archives of generated data by what they depend on, since measuring one takes long.
+    known: BTreeMap<String, Arc<Archive>>,
 }
 
 impl ExportTable {
@@ -148,6 +151,16 @@ impl ExportTable {
         self.rows.iter().find(
             |row| matches!(&row.state, ExportState::Completed { start_ts, .. } if *start_ts == timestamp),
         )
+    }
+
+    /// The archive that was remembered under this key.
+    pub(crate) fn known_archive(&self, key: &str) -> Option<Arc<Archive>> {
+        self.known.get(key).cloned()
+    }
+
+    /// Keeps an archive for exports that would be the same.
+    pub(crate) fn remember_archive(&mut self, key: String, archive: Arc<Archive>) {
+        self.known.insert(key, archive);
     }
 
     /// Removes completed exports that expired before this time. Returns how many they were.

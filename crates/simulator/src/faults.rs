@@ -130,6 +130,14 @@ faults! {
         "The server restarts midway: the same export begins again, with a new snapshot.";
     WritesDuringExport "writes-during-export" FaultValue::None,
         "Documents are written while an export runs; its snapshot must not show them.";
+    ImportStaysUploaded "import-stays-uploaded" FaultValue::Times,
+        "An import stays `uploaded` for this many polls, and confirming it meanwhile does nothing.";
+    ImportFails "import-fails" FaultValue::Times,
+        "A confirmed import ends as `failed`, without a change.";
+    UploadPart503 "upload-part-503" FaultValue::Times,
+        "A part of an upload is kept and answered with 503, so that sending it again makes it twice.";
+    FinishUploadLostAnswer "finish-upload-lost-answer" FaultValue::Times,
+        "An upload becomes an import, and the connection is closed before the answer says so.";
 }
 
 /// A fault that is asked for, with its value.
@@ -263,6 +271,13 @@ impl FaultSet {
     /// The operations that a key may do under [`FaultKind::LimitedKey`].
     pub(crate) fn allowed_operations(&self) -> Option<Vec<String>> {
         self.lock().get(&FaultKind::LimitedKey).map(|fault| fault.operations.clone())
+    }
+
+    /// The faults that are on and change what an export's ZIP holds, as a text that is equal where they are.
+    pub(crate) fn of_contents(&self) -> String {
+        let faults = self.lock();
+        let contents = faults.range(FaultKind::DamagedFile..=FaultKind::LegacyFormat);
+        contents.map(|(_, fault)| format!("{fault} ")).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<FaultKind, Fault>> {

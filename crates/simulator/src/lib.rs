@@ -7,20 +7,31 @@
 mod api_error;
 mod archive;
 mod auth;
+mod contents;
+mod crm;
 mod database;
 mod document_id;
+mod download;
+mod environment;
 mod error;
 mod export;
 mod export_table;
 mod faults;
 mod generator;
 mod http;
+mod identity;
 mod import;
+mod legacy;
+mod plan;
 mod server;
 mod state;
 mod sync;
 mod system_functions;
 mod value;
+mod worker;
+mod zip_writer;
+
+pub mod s3;
 
 pub use database::{Component, Database, EnvironmentVariable, StoredFile, Table};
 pub use document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, STORAGE_TABLE_NUMBER};

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 
 use crate::database::Database;
 use crate::error::SimulatorError;
-use crate::export;
 use crate::faults::{Fault, FaultKind, FaultSet};
 use crate::generator::{Generator, GeneratorConfig};
 use crate::http;
 use crate::state::{AppState, Counters, NewState};
+use crate::worker;
 
 /// What a simulated deployment is to be.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ impl Simulator {
             }
         };
         let state = AppState::new(NewState {
+            address,
             instance_name: config.instance_name,
             key: config.key,
             server_version: config.server_version,
@@ -164,7 +165,11 @@ impl RunningSimulator {
 
     /// Turns a fault on, from now on.
     pub fn set_fault(&self, fault: Fault) {
+        let kind = fault.kind();
         self.state.faults.set(fault);
+        if kind == FaultKind::SlotHeld {
+            worker::hold_slot(&self.state);
+        }
     }
 
     /// Turns a fault off.
@@ -190,7 +195,7 @@ impl RunningSimulator {
     /// Does what the clean-up job of a real server does every half hour: removes exports that expired more than 30
     /// days ago. Returns how many they were.
     pub fn remove_expired_exports(&self) -> usize {
-        export::remove_expired(&self.state)
+        worker::remove_expired(&self.state)
     }
 
     /// Closes every connection and ends every worker.
