@@ -1,1 +1,22 @@
-//! PLACEHOLDER
+//! What others see of the daemon over HTTP: `/live`, `/ready`, `/metrics`, the API under `/api/v1/` and the status
+//! page at `/`. `docs/metrics.md` lists the metrics, `/api/v1/openapi.json` describes the API.
+//!
+//! Everything is answered from [`convault_core::Control`], which answers from memory and the run history: a scrape
+//! touches no network. What acts needs a bearer token, and cannot be had without one.
+//!
+//! Deliberately absent: TLS (put a reverse proxy in front), sessions, and any way to read stored data.
+
+mod access;
+mod api;
+mod metrics;
+mod page;
+mod probes;
+mod problem;
+mod router;
+mod server;
+mod words;
+
+pub use access::Access;
+pub use metrics::render as render_metrics;
+pub use router::router;
+pub use server::{Health, HealthError, HealthSettings};

@@ -38,14 +38,14 @@ impl std::fmt::Debug for Ticker {
 }
 
 impl Ticker {
-    /// Starts to tick. The channel holds one tick: whoever is busy for a minute finds one tick, not sixty.
-    pub async fn start() -> Result<(Self, mpsc::Receiver<()>), TriggerError> {
+    /// Starts to tick into `ticks`. A tick that finds the channel full is left out, so with a channel for one, whoever
+    /// is busy for a minute finds one tick, not sixty.
+    pub async fn start(ticks: mpsc::Sender<()>) -> Result<Self, TriggerError> {
         let (raw_ticks, raw) = mpsc::channel(1);
         let scheduler = repeat(raw_ticks).await.map_err(|source| TriggerError { source })?;
-        let (sender, ticks) = mpsc::channel(1);
         let mut forwarder = JoinSet::new();
-        forwarder.spawn(forward(raw, sender));
-        Ok((Self { scheduler, forwarder }, ticks))
+        forwarder.spawn(forward(raw, ticks));
+        Ok(Self { scheduler, forwarder })
     }
 
     /// Stops to tick and waits until nothing of it runs.
@@ -90,7 +90,8 @@ mod tests {
 
     #[tokio::test]
     async fn it_ticks_and_stops() {
-        let (ticker, mut ticks) = Ticker::start().await.unwrap();
+        let (sender, mut ticks) = mpsc::channel(1);
+        let ticker = Ticker::start(sender).await.unwrap();
         for _ in 0..2 {
             time::timeout(Duration::from_secs(10), ticks.recv()).await.unwrap().unwrap();
         }
