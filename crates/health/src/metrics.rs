@@ -196,8 +196,9 @@ fn destinations(out: &mut Out<'_>, status: &Status) -> Result<(), Error> {
     out.gauges("destination_stored", Some(&Unit::Bytes), help, stored)
 }
 
+/// Not `job`, which Prometheus itself gives to every series.
 fn labels(job: &JobStatus) -> Labels<'_> {
-    vec![("job", job.job.as_str()), ("deployment", job.deployment.as_str())]
+    vec![("job_name", job.job.as_str()), ("deployment", job.deployment.as_str())]
 }
 
 fn with_outcome(job: &JobStatus, outcome: RunOutcome) -> Labels<'_> {
