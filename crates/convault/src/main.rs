@@ -1,1 +1,39 @@
-fn main() {}
+//! Off-platform, proven backups of Convex deployments: the program.
+
+mod arguments;
+mod commands;
+mod daemon;
+mod exit;
+mod hub;
+mod logging;
+mod print;
+mod progress;
+mod remote;
+mod socket;
+mod wiring;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print::note(&format!("convault: cannot start: {error}"));
+            return exit::Exit::Failed.into();
+        }
+    };
+    let exit = match runtime.block_on(commands::perform(arguments)) {
+        Ok(exit) => exit,
+        Err(error) => {
+            print::error(&error);
+            exit::of_error(&error)
+        }
+    };
+    // A blocking read of a vanished network mount must not keep the program from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}

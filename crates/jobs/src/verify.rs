@@ -28,6 +28,8 @@ pub struct ObjectFault {
     pub object: String,
     /// What is wrong.
     pub what: String,
+    /// Whether there is no such snapshot in this destination at all.
+    pub missing: bool,
 }
 
 /// What a verify found.
@@ -60,6 +62,7 @@ pub async fn verify(
             id: missing.clone(),
             object: "manifest.json".to_owned(),
             what: format!("there is no such snapshot in {}", store.location()),
+            missing: true,
         });
     }
     for listed in all.iter().filter(|listed| only.is_empty() || only.contains(&listed.id)) {
@@ -80,7 +83,12 @@ async fn verify_one(
     context: &RunContext,
 ) -> Result<(), JobError> {
     let fault =
-        |object: &str, what: String| ObjectFault { id: listed.id.clone(), object: object.to_owned(), what };
+        |object: &str, what: String| ObjectFault {
+        id: listed.id.clone(),
+        object: object.to_owned(),
+        what,
+        missing: false,
+    };
     let manifest = match &listed.state {
         ListedState::Snapshot(manifest) => manifest,
         ListedState::NoManifest => {

@@ -6,6 +6,8 @@ use std::{
     fmt,
 };
 
+use convault_core::Secret;
+
 /// The variables the settings may use. `Debug` prints names only, since values may be secrets.
 #[derive(Clone, Default)]
 pub struct Environment {
@@ -21,6 +23,13 @@ impl Environment {
     /// The environment of this process. The only place that reads it.
     pub fn of_process() -> Self {
         Self::new(std::env::vars_os())
+    }
+
+    /// The key pair that tools for S3 read from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; `None` unless both
+    /// are set and Unicode.
+    pub fn aws_key_pair(&self) -> Option<(String, Secret)> {
+        let text = |name| self.get(name).and_then(OsStr::to_str).map(str::to_owned);
+        Some((text("AWS_ACCESS_KEY_ID")?, Secret::new(text("AWS_SECRET_ACCESS_KEY")?)))
     }
 
     /// The value of a variable, of any encoding.

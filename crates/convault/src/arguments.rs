@@ -1,0 +1,232 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use convault_core::{DeploymentName, DestinationName, JobName, SnapshotId};
+use jiff::Timestamp;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done · 1 failed · 2 wrong arguments · 3 stored, but not in every destination · 4 stored, but suspect \
+· 5 what is stored is damaged · 6 no such snapshot or job · 7 stopped before it was done · 69 the daemon cannot be \
+reached · 78 the settings are wrong";
+
+/// Off-platform, proven backups of Convex deployments.
+#[derive(Debug, Parser)]
+#[command(name = "convault", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// The settings file [default: $CONVAULT_CONFIG, else /etc/convault/convault.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Tell more on standard error; twice for every detail
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the daemon: schedule, backups, health and metrics
+    Run,
+    /// Back up now, and wait until the snapshot is stored and checked
+    Backup(Backup),
+    /// List snapshots
+    List(Place),
+    /// Show one snapshot in full
+    Show(One),
+    /// Compare what is stored with its manifests
+    Verify(Verify),
+    /// Delete what retention does not keep
+    Prune(Prune),
+    /// Give a snapshot back as a ZIP that `npx convex import` takes
+    Download(Download),
+    /// Show what the daemon knows of its jobs and destinations
+    Status,
+    /// Check the settings, and show what holds and where it came from
+    Check,
+    /// See it work: a simulated deployment, two backups, and an importable ZIP in ./convault-demo
+    #[cfg(feature = "simulator")]
+    Demo(Demo),
+    /// Serve a simulated Convex deployment, and an S3 server beside it
+    #[cfg(feature = "simulator")]
+    Simulate(Simulate),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The job, as the settings name it
+    pub(crate) job: JobName,
+    /// A word to find the snapshot by; may be repeated
+    #[arg(long = "tag", value_name = "TAG", value_parser = parse_tag)]
+    pub(crate) tags: Vec<String>,
+    /// Retention may not delete the snapshot before this day (2026-12-24, in UTC) or time (2026-12-24T18:00:00Z)
+    #[arg(long, value_name = "DATE", value_parser = parse_time)]
+    pub(crate) keep_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Only this deployment
+    pub(crate) deployment: Option<DeploymentName>,
+    /// Only this destination
+    #[arg(long)]
+    pub(crate) destination: Option<DestinationName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The snapshot's id, or `latest` for the newest good one
+    #[arg(value_parser = parse_which)]
+    pub(crate) snapshot: Which,
+    /// Only in this deployment
+    #[arg(long)]
+    pub(crate) deployment: Option<DeploymentName>,
+    /// Only in this destination
+    #[arg(long)]
+    pub(crate) destination: Option<DestinationName>,
+}
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Which {
+    Latest,
+    Id(SnapshotId),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only these snapshots; all when none is named
+    pub(crate) snapshots: Vec<SnapshotId>,
+    /// Only this deployment
+    #[arg(long)]
+    pub(crate) deployment: Option<DeploymentName>,
+    /// Only this destination
+    #[arg(long)]
+    pub(crate) destination: Option<DestinationName>,
+    /// Read every stored byte, instead of comparing sizes and the store's entity tags
+    #[arg(long)]
+    pub(crate) read_data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// The job whose retention applies
+    pub(crate) job: JobName,
+    /// Only show what would be kept and removed, and why
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Download {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// The file to make, or `-` for standard output [default: the snapshot's own name, here]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[cfg(feature = "simulator")]
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave the daemon and its status page up until Ctrl-C
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// Where to keep what the demo makes
+    #[arg(long, default_value = "convault-demo", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+#[cfg(feature = "simulator")]
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:3210")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// The admin key to accept; a made-up one, since arguments can be seen by others on this machine
+    #[arg(long)]
+    pub(crate) key: String,
+    /// The seed of generated data
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Tables to generate; without any of these numbers the deployment is empty
+    #[arg(long)]
+    pub(crate) tables: Option<u32>,
+    /// Documents in each table
+    #[arg(long)]
+    pub(crate) documents: Option<u64>,
+    /// Bytes of each document, about
+    #[arg(long)]
+    pub(crate) document_bytes: Option<u32>,
+    /// Stored files
+    #[arg(long)]
+    pub(crate) files: Option<u64>,
+    /// Bytes of each stored file
+    #[arg(long)]
+    pub(crate) file_bytes: Option<u64>,
+    /// Components beside the root
+    #[arg(long)]
+    pub(crate) components: Option<u32>,
+    /// A fault to show, NAME or NAME=VALUE; may be repeated; `--fault list` names them all
+    #[arg(long = "fault", value_name = "NAME[=VALUE]")]
+    pub(crate) faults: Vec<String>,
+    /// Serve S3 there too; its key pair is $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, else convault and
+    /// convault-secret
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) s3_listen: Option<std::net::SocketAddr>,
+    /// Keep S3 objects there instead of in memory
+    #[arg(long, value_name = "DIR", requires = "s3_listen")]
+    pub(crate) s3_root: Option<PathBuf>,
+}
+
+fn parse_which(text: &str) -> Result<Which, String> {
+    if text == "latest" {
+        return Ok(Which::Latest);
+    }
+    SnapshotId::parse(text).map(Which::Id).map_err(|error| format!("{error}, or `latest`"))
+}
+
+fn parse_tag(text: &str) -> Result<String, String> {
+    let good =
+        !text.is_empty() && text.len() <= 64 && text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    if good { Ok(text.to_owned()) } else { Err("a tag has 1 to 64 characters and no spaces".to_owned()) }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let day: jiff::civil::Date =
+        text.parse().map_err(|_| "expected 2026-12-24 or 2026-12-24T18:00:00Z".to_owned())?;
+    let midnight = day.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| error.to_string())?;
+    Ok(midnight.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_day_is_its_first_moment_in_utc() {
+        assert_eq!(parse_time("2026-12-24").unwrap().to_string(), "2026-12-24T00:00:00Z");
+        assert_eq!(parse_time("2026-12-24T18:00:00+01:00").unwrap().to_string(), "2026-12-24T17:00:00Z");
+        assert!(parse_time("tomorrow").is_err());
+    }
+}

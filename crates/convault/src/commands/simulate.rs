@@ -1,0 +1,92 @@
+//! `convault simulate`: a simulated deployment as a server, and an S3 server beside it.
+
+use std::{sync::Arc, time::Duration};
+
+use convault_core::{Secret, SystemClock};
+use convault_settings::Environment;
+use convault_simulator::{
+    Data, Fault, GeneratorConfig, Simulator, SimulatorConfig,
+    s3::{RunningS3, S3Fault, S3Server, S3ServerConfig},
+};
+
+use super::Surroundings;
+use crate::{arguments::Simulate, exit::Exit, print};
+
+pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) -> anyhow::Result<Exit> {
+    if simulate.faults.iter().any(|fault| fault == "list") {
+        list_faults();
+        return Ok(Exit::Done);
+    }
+    let (s3_faults, faults): (Vec<_>, Vec<_>) =
+        simulate.faults.iter().partition(|text| S3Fault::is_named_like_one(text));
+    let faults = faults.iter().map(|text| text.parse()).collect::<Result<Vec<Fault>, _>>()?;
+    let s3_faults = s3_faults.iter().map(|text| text.parse()).collect::<Result<Vec<S3Fault>, _>>()?;
+    let config = SimulatorConfig {
+        listen: simulate.listen,
+        data: data(&simulate),
+        faults,
+        export_time: Duration::from_millis(200),
+        clock: Arc::new(SystemClock),
+        ..SimulatorConfig::new(Secret::new(simulate.key.clone()))
+    };
+    let deployment = Simulator::start(config).await?;
+    print::line(&format!("deployment {}", deployment.url()));
+    let s3 = start_s3(&simulate, s3_faults, &surroundings.environment).await?;
+    surroundings.stop.cancelled().await;
+    if let Some(s3) = s3 {
+        s3.stop().await;
+    }
+    deployment.stop().await;
+    Ok(Exit::Done)
+}
+
+fn data(simulate: &Simulate) -> Data {
+    let nothing = simulate.tables.is_none()
+        && simulate.documents.is_none()
+        && simulate.document_bytes.is_none()
+        && simulate.files.is_none()
+        && simulate.file_bytes.is_none()
+        && simulate.components.is_none();
+    if nothing {
+        return Data::Empty;
+    }
+    Data::Generated(GeneratorConfig {
+        seed: simulate.seed,
+        tables: simulate.tables.unwrap_or(3),
+        documents: simulate.documents.unwrap_or(1000),
+        document_bytes: simulate.document_bytes.unwrap_or(400).into(),
+        files: simulate.files.unwrap_or(0),
+        file_bytes: simulate.file_bytes.unwrap_or(10_000),
+        components: simulate.components.unwrap_or(0),
+    })
+}
+
+async fn start_s3(
+    simulate: &Simulate,
+    faults: Vec<S3Fault>,
+    environment: &Environment,
+) -> anyhow::Result<Option<RunningS3>> {
+    let Some(listen) = simulate.s3_listen else { return Ok(None) };
+    let pair = environment.aws_key_pair();
+    let given = pair.is_some();
+    let (access_key, secret_key) =
+        pair.unwrap_or_else(|| ("convault".to_owned(), Secret::new("convault-secret")));
+    let s3 = S3Server::new(S3ServerConfig {
+        listen,
+        root: simulate.s3_root.clone(),
+        access_key: access_key.clone(),
+        secret_key,
+        faults,
+    });
+    let s3 = s3.start().await?;
+    let keys =
+        if given { "from the environment".to_owned() } else { format!("{access_key} convault-secret") };
+    print::line(&format!("s3 {} keys {keys}", s3.endpoint()));
+    Ok(Some(s3))
+}
+
+fn list_faults() {
+    let deployment = Fault::all().iter().map(|fault| vec![fault.name.to_owned(), fault.sentence.to_owned()]);
+    let s3 = S3Fault::all().iter().map(|fault| vec![fault.name.to_owned(), fault.sentence.to_owned()]);
+    print::table(&["FAULT", "WHAT IT DOES"], &deployment.chain(s3).collect::<Vec<_>>());
+}

@@ -1,0 +1,85 @@
+//! Makes real sources and stores out of settings.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use convault_convex_client::ConnectionSettings;
+use convault_core::{Clock, DeploymentName, DestinationName, Source, Store};
+use convault_exporter::DeploymentSource;
+use convault_settings::{DeploymentSettings, DestinationPlace, DestinationSettings, Settings};
+use convault_uploader::{DirectoryStore, S3Profile, S3Settings, S3Store, S3Timeouts, UploaderError};
+
+/// Every deployment by name.
+pub(crate) type Sources = BTreeMap<DeploymentName, Arc<dyn Source>>;
+/// Every destination by name.
+pub(crate) type Stores = BTreeMap<DestinationName, Arc<dyn Store>>;
+
+/// Every deployment of the settings. Connects to none.
+pub(crate) fn sources(settings: &Settings, clock: &Arc<dyn Clock>) -> Sources {
+    let make = |deployment: &DeploymentSettings| {
+        let source: Arc<dyn Source> =
+            Arc::new(DeploymentSource::new(source_settings(deployment), Arc::clone(clock)));
+        (deployment.name.clone(), source)
+    };
+    settings.deployments.iter().map(make).collect()
+}
+
+fn source_settings(deployment: &DeploymentSettings) -> convault_exporter::DeploymentSettings {
+    convault_exporter::DeploymentSettings {
+        expire_exports: deployment.expire_exports,
+        provision_url: deployment.provision_url.clone(),
+        connection: ConnectionSettings {
+            ca_file: deployment.ca_file.clone(),
+            ..ConnectionSettings::default()
+        },
+        ..convault_exporter::DeploymentSettings::new(
+            deployment.name.clone(),
+            deployment.url.clone(),
+            deployment.key.clone(),
+        )
+    }
+}
+
+/// Every destination of the settings. Connects to none.
+pub(crate) fn stores(settings: &Settings) -> Result<Stores, UploaderError> {
+    settings
+        .destinations
+        .iter()
+        .map(|destination| Ok((destination.name.clone(), store(destination)?)))
+        .collect()
+}
+
+fn store(destination: &DestinationSettings) -> Result<Arc<dyn Store>, UploaderError> {
+    Ok(match &destination.place {
+        DestinationPlace::Directory(root) => Arc::new(DirectoryStore::new(destination.name.clone(), root)),
+        DestinationPlace::S3(s3) => {
+            Arc::new(S3Store::new(destination.name.clone(), &s3_settings(destination, s3))?)
+        }
+    })
+}
+
+fn s3_settings(destination: &DestinationSettings, s3: &convault_settings::S3Settings) -> S3Settings {
+    S3Settings {
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        region: Some(s3.region.clone()),
+        endpoint: s3.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
+        path_style: Some(s3.path_style),
+        profile: profile(s3.profile),
+        access_key: s3.access_key.clone(),
+        secret_key: s3.secret_key.clone(),
+        session_token: None,
+        ca_file: destination.ca_file.clone(),
+        timeouts: S3Timeouts::default(),
+    }
+}
+
+fn profile(profile: convault_settings::S3Profile) -> S3Profile {
+    match profile {
+        convault_settings::S3Profile::Aws => S3Profile::Aws,
+        convault_settings::S3Profile::R2 => S3Profile::R2,
+        convault_settings::S3Profile::B2 => S3Profile::B2,
+        convault_settings::S3Profile::Minio => S3Profile::Minio,
+        convault_settings::S3Profile::Ceph => S3Profile::Ceph,
+        convault_settings::S3Profile::Garage => S3Profile::Garage,
+    }
+}
