@@ -184,13 +184,13 @@ impl Deployment {
 
     /// The newest export that somebody asked for (requestor `snapshotExport`), if there ever was one.
     pub async fn latest_export(&self) -> Result<Option<ExportRow>, ClientError> {
-        self.query("_system/cli/exports:getLatest", &NoArguments {}).await
+        self.export_row("_system/cli/exports:getLatest").await
     }
 
     /// The newest backup of the dashboard or of the cloud's own schedule (requestor `cloudBackup`), which takes the
     /// same single slot.
     pub async fn latest_cloud_export(&self) -> Result<Option<ExportRow>, ClientError> {
-        self.query("_system/frontend/latestExport:latestCloudExport", &NoArguments {}).await
+        self.export_row("_system/frontend/latestExport:latestCloudExport").await
     }
 
     /// Cancels an export. 500 for one that has ended; 503 while its row is being changed; needs
@@ -238,6 +238,16 @@ impl Deployment {
         let response = self.http.headers("download", request).await?;
         let head = export_head(response.headers());
         Ok(Download { head, bytes: body(self.http.clone(), response).boxed() })
+    }
+
+    /// The server's words in a row are shown to people, so they are held to what every other message is.
+    async fn export_row(&self, function: &'static str) -> Result<Option<ExportRow>, ClientError> {
+        let mut row: Option<ExportRow> = self.query(function, &NoArguments {}).await?;
+        if let Some(row) = &mut row {
+            row.requestor = self.http.clean(&row.requestor);
+            row.progress_message = row.progress_message.as_deref().map(|message| self.http.clean(message));
+        }
+        Ok(row)
     }
 
     async fn open_text(&self, path: &'static str) -> Result<String, ClientError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use convault_convex_client::{ClientError, Deployment, ExportRow, ExportState, RetryClass};
 use convault_core::{Export, ExportRequest, Progress, SourceError, SourceErrorKind};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::ask::{Asked, ask, is_new};
@@ -108,10 +109,13 @@ impl Wait<'_> {
             .map_err(|error| self.teller.failed("cannot look at the exports", error))
     }
 
-    /// Asks in a task of its own: see [`ask`].
+    /// Asks in a task of its own: see [`ask`]. What nobody receives is dropped, and so cancelled, within that task or
+    /// right here, so that whoever waits for the tasks waits for that cancel too.
     async fn ask(&mut self, before: Option<String>) -> Result<Asked, SourceError> {
         let asking = ask(Arc::clone(&self.canceller), self.request.include_files, before.clone());
-        let asked = self.canceller.tasks.spawn(asking).await.map_err(|_panicked| {
+        let (sender, receiver) = oneshot::channel();
+        self.canceller.tasks.spawn(async move { drop(sender.send(asking.await)) });
+        let asked = receiver.await.map_err(|_panicked| {
             self.teller.error(
                 SourceErrorKind::Other,
                 "asking for an export stopped unexpectedly; please report this",
