@@ -15,12 +15,12 @@ use crate::zip_writer::Packing;
 
 /// As long as the real one, and as empty of information.
 const README: &str = "# Welcome to this snapshot export!\n\n\
-    It was made by a simulated Convex deployment, for tests and demonstrations.\n\n\
+    It was made by a simulated Convex deployment, for test and demonstration.\n\n\
     Each table has a folder of its own, named after it. The file documents.jsonl in\n\
     it holds one document per line, as JSON. Stored files are in _storage, and what\n\
     belongs to a component is in a folder of the same layout below _components.\n\n\
     `npx convex import` reads this ZIP into a deployment.\n\n\
-    Have a good day.\n";
+    Have a nice one.\n";
 const UNIFORM: &[u8] = b"\"uniform\"\n";
 const MODERATE: Packing = Packing::Deflate(6);
 const FAST: Packing = Packing::Deflate(1);

@@ -187,7 +187,9 @@ fn write_int64(number: i64, encoding: Encoding, out: &mut Vec<u8>) {
 fn write_float64(number: f64, encoding: Encoding, out: &mut Vec<u8>) {
     let negative_zero = number == 0.0 && number.is_sign_negative();
     if number.is_finite() && !(negative_zero && encoding == Encoding::Encoded) {
-        serde_json::to_writer(out, &number).expect("a finite number is written to memory");
+        // The backend writes no `+` before an exponent: `1e16`.
+        let text = serde_json::to_string(&number).expect("a finite number is JSON");
+        out.extend(text.bytes().filter(|byte| *byte != b'+'));
     } else if encoding != Encoding::Clean {
         write_tagged("$float", &number.to_le_bytes(), out);
     } else if number.is_nan() {
