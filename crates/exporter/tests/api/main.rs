@@ -7,6 +7,8 @@ mod export;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod preflight;
 #[cfg(test)]
 mod release;
