@@ -1,4 +1,4 @@
-//! The metrics, in OpenMetrics text. `docs/metrics.md` has the same list, and a test compares the two.
+//! The metrics, in `OpenMetrics` text. `docs/metrics.md` has the same list, and a test compares the two.
 
 use std::fmt::Error;
 
@@ -14,7 +14,7 @@ use prometheus_client::{
 /// What [`render`] makes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of a status, as OpenMetrics text.
+/// The metrics of a status, as `OpenMetrics` text.
 pub fn render(status: &Status) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("convault");
     registry.register_collector(Box::new(Snapshot(status.clone())));
@@ -77,7 +77,6 @@ fn daemon(out: &mut Out<'_>, status: &Status) -> Result<(), Error> {
     let mut build =
         out.0.encode_descriptor("build", "The running version; always 1.", None, MetricType::Info)?;
     build.encode_info(&version)?;
-    drop(build);
     let help = "When the daemon started, as a Unix time.";
     let started = seconds_of(Some(status.started));
     out.gauges("start_timestamp", Some(&Unit::Seconds), help, [(vec![], started)])?;

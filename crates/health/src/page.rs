@@ -102,8 +102,8 @@ fn banner(status: &Status) -> String {
     if problems.is_empty() {
         return "<div class=\"banner good\">All is well.</div>".to_owned();
     }
-    let items: String = problems.iter().map(|problem| format!("<li>{}</li>", Escaped(problem))).collect();
-    format!("<div class=\"banner bad\">Needs attention<ul>{items}</ul></div>")
+    let items: Vec<_> = problems.iter().map(|problem| format!("<li>{}</li>", Escaped(problem))).collect();
+    format!("<div class=\"banner bad\">Needs attention<ul>{}</ul></div>", items.concat())
 }
 
 fn verdict(job: &JobStatus, now: Timestamp) -> Verdict {
@@ -202,14 +202,11 @@ fn run_row(run: &RunRecord, now: Timestamp) -> String {
         None => "info",
     };
     let took = run.finished.unwrap_or(now).duration_since(run.started);
-    let warnings: String = run
-        .warnings
-        .iter()
-        .map(|warning| format!("<div class=\"soft\">⚠ {}</div>", Escaped(warning)))
-        .collect();
+    let warnings: Vec<_> =
+        run.warnings.iter().map(|text| format!("<div class=\"soft\">⚠ {}</div>", Escaped(text))).collect();
     format!(
         "<tr><td>{}</td><td>{}</td><td><span class=\"pill {class}\">{}</span></td><td class=\"number\">{}</td>\
-         <td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"message\">{}{warnings}</td></tr>",
+         <td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"message\">{}{}</td></tr>",
         time(run.started, now),
         Escaped(&run.job),
         run.outcome.map_or("running", RunOutcome::as_str),
@@ -217,6 +214,7 @@ fn run_row(run: &RunRecord, now: Timestamp) -> String {
         count(run.documents),
         size(run.read_bytes),
         Escaped(&run.message),
+        warnings.concat(),
     )
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn ready(State(shared): State<Shared>, headers: HeaderMap) -> R
     (status, lines.join("\n") + "\n").into_response()
 }
 
-/// OpenMetrics text.
+/// `OpenMetrics` text.
 pub(crate) async fn metrics(State(shared): State<Shared>) -> Result<Response, Problem> {
     let text = metrics::render(&shared.control.status())
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"))?;
