@@ -15,8 +15,10 @@ use serde_json::value::RawValue;
 use crate::api_error::{ApiError, ApiJson};
 use crate::auth::{Admin, Operation};
 use crate::database::is_uuid;
+use crate::environment;
 use crate::export;
 use crate::faults::{Fault, FaultKind};
+use crate::identity;
 use crate::import;
 use crate::state::AppState;
 use crate::sync;
@@ -35,10 +37,13 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/instance_version", get(version))
         .route("/api/check_admin_key", get(check_admin_key))
         .route("/api/query", post(query).layer(DefaultBodyLimit::max(CALL_LIMIT_BYTES)))
+        .route("/api/query_batch", post(query_batch).layer(DefaultBodyLimit::max(CALL_LIMIT_BYTES)))
         .route("/api/storage/{uuid}", get(stored_file))
         .route("/api/v1/pause_deployment", post(pause))
         .route("/api/v1/unpause_deployment", post(unpause))
+        .merge(environment::routes())
         .merge(export::routes())
+        .merge(identity::routes())
         .merge(import::routes())
         .merge(sync::routes())
         .route_layer(middleware::from_fn(with_cors_headers));
@@ -159,14 +164,49 @@ async fn query(
     if state.faults.strike(FaultKind::Poll503) {
         return Err(ApiError::busy());
     }
+    let answer = call_answer(&state, admin.as_ref(), &headers, &call)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+/// Calls that see the same data, answered in their order.
+#[derive(Deserialize)]
+struct Batch {
+    queries: Vec<Call>,
+}
+
+async fn query_batch(
+    State(state): State<AppState>,
+    admin: Option<Admin>,
+    headers: HeaderMap,
+    ApiJson(batch): ApiJson<Batch>,
+) -> Result<Response, ApiError> {
+    if state.faults.strike(FaultKind::Poll503) {
+        return Err(ApiError::busy());
+    }
+    let mut body = br#"{"results":["#.to_vec();
+    for (at, call) in batch.queries.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.append(&mut call_answer(&state, admin.as_ref(), &headers, call)?);
+    }
+    body.extend_from_slice(b"]}");
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+fn call_answer(
+    state: &AppState,
+    admin: Option<&Admin>,
+    headers: &HeaderMap,
+    call: &Call,
+) -> Result<Vec<u8>, ApiError> {
     let encoding = match &call.format {
         Some(format) => Encoding::from_format(format)
             .ok_or_else(|| ApiError::bad_request("BadFormat", format!("unknown format {format}")))?,
-        None => default_encoding(&headers),
+        None => default_encoding(headers),
     };
     let arguments = arguments(&call.args)?;
-    let result = system_functions::run(&state, admin.as_ref(), &call.path, &arguments);
-    Ok(function_answer(result, encoding))
+    Ok(function_answer(system_functions::run(state, admin, &call.path, &arguments), encoding))
 }
 
 /// What a caller that names no format gets, judged by its client's version.
@@ -194,7 +234,7 @@ pub(crate) fn arguments(raw: &RawValue) -> Result<Document, ApiError> {
 }
 
 /// The envelope of a function's result: HTTP 200 for success and failure alike.
-pub(crate) fn function_answer(result: Result<Value, String>, encoding: Encoding) -> Response {
+fn function_answer(result: Result<Value, String>, encoding: Encoding) -> Vec<u8> {
     let mut body = Vec::new();
     match result {
         Ok(value) => {
@@ -208,7 +248,7 @@ pub(crate) fn function_answer(result: Result<Value, String>, encoding: Encoding)
             body.push(b'}');
         }
     }
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    body
 }
 
 async fn stored_file(

@@ -1,6 +1,7 @@
 //! What the routes and the export worker of one simulated deployment share.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::database::Database;
 use crate::export_table::ExportTable;
 use crate::faults::{FaultKind, FaultSet};
 use crate::generator::Generator;
+use crate::import::ImportTable;
 
 /// The state of one simulated deployment. Cloning gives another handle to the same one.
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ pub(crate) struct AppState(Arc<Shared>);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
+    address: SocketAddr,
     pub(crate) instance_name: String,
     pub(crate) key: Secret,
     pub(crate) server_version: String,
@@ -31,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) exports: Mutex<ExportTable>,
+    imports: Mutex<ImportTable>,
+    /// Held by the import that is being read or performed: the backend handles one at a time.
+    pub(crate) import_turn: tokio::sync::Mutex<()>,
     database: Mutex<Database>,
     counters: Mutex<Counters>,
     changes: watch::Sender<u64>,
@@ -50,6 +56,7 @@ pub struct Counters {
 
 /// What is needed to make the state; see [`crate::SimulatorConfig`] for the meaning of each.
 pub(crate) struct NewState {
+    pub(crate) address: SocketAddr,
     pub(crate) instance_name: String,
     pub(crate) key: Secret,
     pub(crate) server_version: String,
@@ -71,6 +78,7 @@ impl std::ops::Deref for AppState {
 impl AppState {
     pub(crate) fn new(new: NewState) -> Self {
         Self(Arc::new(Shared {
+            address: new.address,
             instance_name: new.instance_name,
             key: new.key,
             server_version: new.server_version,
@@ -81,6 +89,8 @@ impl AppState {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             exports: Mutex::default(),
+            imports: Mutex::default(),
+            import_turn: tokio::sync::Mutex::default(),
             database: Mutex::new(new.database),
             counters: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -129,6 +139,11 @@ impl AppState {
         self.clock.now().as_nanosecond() as f64 / 1e6
     }
 
+    /// The origin that the deployment believes it is reached by; what `CONVEX_CLOUD_ORIGIN` is to a real one.
+    pub(crate) fn cloud_origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Whether the deployment is paused.
     pub(crate) fn is_paused(&self) -> bool {
         self.faults.is_on(FaultKind::Paused)
@@ -144,6 +159,10 @@ impl AppState {
 
     pub(crate) fn exports(&self) -> MutexGuard<'_, ExportTable> {
         self.exports.lock().expect("no holder of this lock panics")
+    }
+
+    pub(crate) fn imports(&self) -> MutexGuard<'_, ImportTable> {
+        self.imports.lock().expect("no holder of this lock panics")
     }
 
     fn database(&self) -> MutexGuard<'_, Database> {
