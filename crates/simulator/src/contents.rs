@@ -225,7 +225,7 @@ fn write_rows(
 }
 
 fn write_zeros(mut count: u64, out: &mut dyn Write) -> io::Result<()> {
-    let zeros = [0; 32 * 1024];
+    let zeros = [0; 16 * 1024];
     while count > 0 {
         let now = usize::try_from(count).unwrap_or(usize::MAX).min(zeros.len());
         out.write_all(&zeros[..now])?;

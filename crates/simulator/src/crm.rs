@@ -218,18 +218,18 @@ fn pdf(title: &str) -> Vec<u8> {
         format!("<< /Length {} >>\nstream\n{text}\nendstream", text.len()),
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
     ];
-    let mut file = "%PDF-1.4\n".to_owned();
-    let mut table = format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
+    let mut file = b"%PDF-1.4\n".to_vec();
+    let mut offsets = Vec::new();
     for (number, object) in (1..).zip(&objects) {
-        table += &format!("{:010} 00000 n \n", file.len());
-        file += &format!("{number} 0 obj\n{object}\nendobj\n");
+        offsets.push(format!("{:010} 00000 n \n", file.len()));
+        file.extend(format!("{number} 0 obj\n{object}\nendobj\n").bytes());
     }
-    let start = file.len();
-    file += &format!(
-        "{table}trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n",
-        objects.len() + 1
+    let (start, count) = (file.len(), objects.len() + 1);
+    let table = format!("xref\n0 {count}\n0000000000 65535 f \n{}", offsets.concat());
+    file.extend(
+        format!("{table}trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n").bytes(),
     );
-    file.into_bytes()
+    file
 }
 
 #[cfg(test)]

@@ -277,7 +277,7 @@ impl FaultSet {
     pub(crate) fn of_contents(&self) -> String {
         let faults = self.lock();
         let contents = faults.range(FaultKind::DamagedFile..=FaultKind::LegacyFormat);
-        contents.map(|(_, fault)| format!("{fault} ")).collect()
+        contents.map(|(_, fault)| fault.to_string()).collect::<Vec<_>>().join(" ")
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<FaultKind, Fault>> {

@@ -82,7 +82,8 @@ pub(crate) fn of_generator(generator: &Arc<Generator>, include_storage: bool, fa
 
 /// The folders that a component's entries are in: `_components/<name>/` for each level.
 fn prefix(path: &str) -> String {
-    path.split('/').filter(|name| !name.is_empty()).map(|name| format!("_components/{name}/")).collect()
+    let folders = path.split('/').filter(|name| !name.is_empty()).map(|name| format!("_components/{name}/"));
+    folders.collect::<Vec<_>>().concat()
 }
 
 fn held_table(prefix: &str, name: &str, table: &Arc<Table>, legacy: bool) -> TablePlan {
@@ -171,7 +172,9 @@ impl Plan {
         }
         if faults.is_on(FaultKind::UnlistedTable) {
             let owner = self.components.iter_mut().find(|component| component.prefix == table.prefix);
-            owner.into_iter().for_each(|component| component.listed.retain(|(name, _)| *name != table.name));
+            if let Some(owner) = owner {
+                owner.listed.retain(|(name, _)| *name != table.name);
+            }
         }
         if faults.is_on(FaultKind::MissingTable) {
             self.tables.pop();
@@ -184,9 +187,8 @@ fn entry(name: &str, content: Content, packing: Packing) -> Section {
 }
 
 fn listing(listed: &[(String, u32)]) -> Content {
-    let lines: String =
-        listed.iter().map(|(name, id)| format!("{{\"name\":\"{name}\",\"id\":{id}}}\n")).collect();
-    Content::Plain(Bytes::from(lines))
+    let lines = listed.iter().map(|(name, id)| format!("{{\"name\":\"{name}\",\"id\":{id}}}\n"));
+    Content::Plain(Bytes::from(lines.collect::<Vec<_>>().concat()))
 }
 
 fn added_line(kind: FaultKind, table_number: u32) -> Line {

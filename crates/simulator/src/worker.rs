@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::contents::Contents;
+use crate::database::Component;
 use crate::document_id::DocumentId;
 use crate::export_table::{EXPORTS_TABLE_NUMBER, ExportRow, ExportState, Requestor};
 use crate::faults::{FaultKind, FaultSet};
@@ -231,7 +232,7 @@ fn write_meanwhile(state: &AppState) {
         let tables: Vec<String> = database
             .component("")
             .into_iter()
-            .flat_map(|root| root.tables())
+            .flat_map(Component::tables)
             .map(|(name, _)| name.to_owned())
             .collect();
         for table in tables {

@@ -271,15 +271,15 @@ fn short(number: u64) -> u32 {
 }
 
 fn put_u16(out: &mut Vec<u8>, numbers: &[u16]) {
-    numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
 }
 
 fn put_u32(out: &mut Vec<u8>, numbers: &[u32]) {
-    numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
 }
 
 fn put_u64(out: &mut Vec<u8>, numbers: &[u64]) {
-    numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
 }
 
 #[cfg(test)]
@@ -334,6 +334,69 @@ mod tests {
         assert_eq!(bytes[..32], hex("504b03041400080808000000000000000000ffffffffffffffff090014005245"));
         let tail = hex("504b060700000000");
         assert_eq!(bytes[bytes.len() - 42..bytes.len() - 34], tail);
+    }
+
+    /// The first fields of a line of the directory: up to the length of the name.
+    const LINE_BYTES: usize = 46;
+
+    #[test]
+    fn a_real_export_written_again_differs_only_in_what_deflate_made_of_it() {
+        for name in ["small.zip", "limits.zip", "empty.zip"] {
+            let Some(real) = fixture(name) else { continue };
+            let mut archive = zip::ZipArchive::new(Cursor::new(real.clone())).unwrap();
+            let mut contents = Vec::new();
+            for index in 0..archive.len() {
+                let mut entry = archive.by_index(index).unwrap();
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).unwrap();
+                contents.push((entry.name().unwrap().into_owned(), content));
+            }
+            let entries: Vec<_> = contents
+                .iter()
+                .map(|(name, content)| (name.as_str(), Packing::Deflate(6), &content[..]))
+                .collect();
+            let ours = zip_of(&entries);
+            assert_eq!(without_sizes(&ours), without_sizes(&real), "{name}");
+        }
+    }
+
+    /// Everything of a ZIP but what Deflate decides: local headers, descriptors, and the directory less its compressed
+    /// sizes and offsets.
+    fn without_sizes(zip: &[u8]) -> Vec<Vec<u8>> {
+        let number = |at: usize, length: usize| {
+            let mut bytes = [0; 8];
+            bytes[..length].copy_from_slice(&zip[at..at + length]);
+            usize::try_from(u64::from_le_bytes(bytes)).unwrap()
+        };
+        let end64 = number(zip.len() - 22 - 20 + 8, 8);
+        let (count, mut at) = (number(end64 + 32, 8), number(end64 + 48, 8));
+        let mut parts = vec![zip[end64..end64 + 40].to_vec(), zip[zip.len() - 22..zip.len() - 10].to_vec()];
+        for _ in 0..count {
+            let name = number(at + 28, 2);
+            let extra = at + LINE_BYTES + name;
+            let (compressed, offset) = (number(extra + 12, 8), number(extra + 20, 8));
+            let content = offset + 30 + name + 20;
+            parts.push(zip[at..extra + 12].to_vec());
+            parts.push(zip[offset..content].to_vec());
+            parts.push(zip[content + compressed..content + compressed + 16].to_vec());
+            at = extra + 28;
+        }
+        assert_eq!(at, end64);
+        parts
+    }
+
+    /// A real export, where this checkout has them beside it.
+    #[expect(clippy::disallowed_methods, reason = "a test is told in its environment where the fixtures are")]
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    fn fixture(name: &str) -> Option<Vec<u8>> {
+        let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures/convex");
+        let folder =
+            std::env::var_os("CONVAULT_FIXTURES").map_or_else(|| beside.into(), std::path::PathBuf::from);
+        let bytes = std::fs::read(folder.join(name)).ok();
+        if bytes.is_none() {
+            eprintln!("skipped: {name} is not among the fixtures");
+        }
+        bytes
     }
 
     fn hex(text: &str) -> Vec<u8> {

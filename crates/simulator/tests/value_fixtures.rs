@@ -16,6 +16,7 @@ fn fixtures() -> Vec<PathBuf> {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn every_line_of_a_real_export_is_rewritten_byte_for_byte() {
     let mut lines = 0;
     for path in fixtures() {
@@ -43,5 +44,7 @@ fn every_line_of_a_real_export_is_rewritten_byte_for_byte() {
             }
         }
     }
-    eprintln!("{lines} lines of real exports compared; none where the fixtures are absent");
+    if lines == 0 {
+        eprintln!("skipped: the fixtures are not beside this checkout");
+    }
 }
