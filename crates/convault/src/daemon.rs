@@ -95,7 +95,11 @@ impl Daemon {
         let lock = StateLock::take(&settings.daemon.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = open_journal(&settings.daemon.state_dir).await?;
-        let worker = Arc::new(Worker::new(settings.clone(), Arc::clone(&journal), Arc::clone(&clock)).await?);
+        // Runs of one deployment never go on at once.
+        let runs_at_once = u64::from(settings.daemon.runs_at_once).min(settings.deployments.len() as u64);
+        let worker =
+            Worker::new(settings.clone(), Arc::clone(&journal), Arc::clone(&clock), runs_at_once).await?;
+        let worker = Arc::new(worker);
         let locations: BTreeMap<_, _> =
             worker.stores.iter().map(|(name, store)| (name.clone(), store.location())).collect();
         let hub = Arc::new(Hub::new(&settings, &locations, Arc::clone(&clock), Arc::clone(&journal)));
@@ -170,6 +174,10 @@ impl Daemon {
         endpoints.cancel();
         while tasks.join_next().await.is_some() {}
         http_stop.cancel();
+        // A socket nobody listens on would only puzzle; the next start would replace it.
+        if let Err(error) = std::fs::remove_file(&settings.daemon.socket) {
+            tracing::debug!(%error, "the socket stays behind");
+        }
         while let Some(ended) = http_task.join_next().await {
             ended.context("the HTTP endpoint ended unexpectedly")?;
         }

@@ -20,13 +20,13 @@ pub(crate) struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 impl LevelHandle {
     /// Takes a new level, or list of `target=level`.
     pub(crate) fn set(&self, level: &str) -> anyhow::Result<()> {
-        Ok(self.0.reload(EnvFilter::try_new(level)?)?)
+        Ok(self.0.reload(filter(level)?)?)
     }
 }
 
 /// Begins to log to standard error. `level` is a level, or a list of `target=level`.
 pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<LevelHandle> {
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(level)?);
+    let (filter, handle) = reload::Layer::new(filter(level)?);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
     let layer = match format {
@@ -39,6 +39,11 @@ pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<LevelHandl
     };
     tracing_subscriber::registry().with(filter).with(layer).try_init()?;
     Ok(LevelHandle(handle))
+}
+
+/// What is said of a level of ours; the ticker's library says things at `info` that concern nobody.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    Ok(EnvFilter::try_new(format!("tokio_cron_scheduler=warn,{level}"))?)
 }
 
 /// One line per event: `<4>run{id=… job=nightly}: text`. Journald takes the priority off and adds its own time.

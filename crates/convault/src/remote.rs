@@ -153,3 +153,65 @@ async fn find_ended(remote: &mut Remote, run: &RunId) -> anyhow::Result<Box<RunR
             .into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use convault_core::{JobName, RunOutcome, StartRequest, Verb};
+    use jiff::Timestamp;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    fn ended(id: &RunId) -> RunRecord {
+        let name = JobName::new("nightly").unwrap();
+        let mut record: RunRecord = serde_json::from_value(serde_json::json!({
+            "id": id, "job": name, "deployment": "crm", "verb": "backup", "scheduled": false,
+            "started": "2026-11-22T03:00:56Z", "finished": null, "outcome": null, "message": "", "snapshot": null,
+            "destinations": [], "read_bytes": 0, "documents": 0, "files": 0, "warnings": [], "retryable": false,
+        }))
+        .unwrap();
+        record.outcome = Some(RunOutcome::Good);
+        record
+    }
+
+    async fn serve_one(listener: &UnixListener, answers: &[Answer]) -> Request {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let line = BufReader::new(read).lines().next_line().await.unwrap().unwrap();
+        for answer in answers {
+            let mut line = serde_json::to_vec(answer).unwrap();
+            line.push(b'\n');
+            write.write_all(&line).await.unwrap();
+        }
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cut_connection_is_taken_up_after_the_last_event_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let run = RunId::new("2026-11-22T03:00:56Z".parse().unwrap(), 1);
+        let message = RunEvent::Message { at: Timestamp::UNIX_EPOCH, text: "a".into() };
+        let finished = RunEvent::Finished { record: Box::new(ended(&run)) };
+        let daemon = async {
+            let first = serve_one(&listener, &[Answer::Event { number: 7, event: message.clone() }]).await;
+            let second = serve_one(&listener, &[Answer::Event { number: 8, event: finished.clone() }]).await;
+            (first, second)
+        };
+        let mut seen = Vec::new();
+        let client = follow(&socket, &run, |event| seen.push(event.clone()));
+        let (requests, record) = tokio::join!(daemon, client);
+        assert!(matches!(requests.0, Request::Watch { after: 0, .. }), "{requests:?}");
+        assert!(matches!(requests.1, Request::Watch { after: 8, .. }), "{requests:?}");
+        assert_eq!(seen, [message, finished]);
+        assert_eq!(record.unwrap().outcome, Some(RunOutcome::Good));
+    }
+
+    #[test]
+    fn a_start_request_needs_only_a_job() {
+        let request: Request = serde_json::from_str(r#"{"request":"start","job":"nightly"}"#).unwrap();
+        let Request::Start(StartRequest { verb, tags, .. }) = request else { panic!("{request:?}") };
+        assert_eq!((verb, tags.len()), (Verb::Backup, 0));
+    }
+}

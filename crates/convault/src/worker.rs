@@ -21,14 +21,18 @@ pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     sources: Sources,
     dead_runs: Vec<RunId>,
+    /// How many runs share the memory for uploads.
+    runs_at_once: u64,
 }
 
 impl Worker {
-    /// Wires everything up and closes the runs that an earlier process left open. Connects to nothing.
+    /// Wires everything up and closes the runs that an earlier process left open. Connects to nothing. At most
+    /// `runs_at_once` runs will go on at once.
     pub(crate) async fn new(
         settings: Settings,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
+        runs_at_once: u64,
     ) -> anyhow::Result<Self> {
         let sources = crate::wiring::sources(&settings, &clock);
         let stores = crate::wiring::stores(&settings)?;
@@ -44,7 +48,7 @@ impl Worker {
             .map(|run| run.id)
             .collect();
         dead_runs.dedup();
-        Ok(Self { settings, stores, journal, clock, sources, dead_runs })
+        Ok(Self { settings, stores, journal, clock, sources, dead_runs, runs_at_once: runs_at_once.max(1) })
     }
 
     /// The destinations of a job, in its order.
@@ -122,7 +126,7 @@ impl Worker {
             time_zone: job.time_zone.clone(),
             export_deadline: deployment.export_deadline,
             no_progress_limit: deployment.no_progress_limit,
-            upload_memory_bytes: self.settings.daemon.upload_memory_bytes,
+            upload_memory_bytes: self.settings.daemon.upload_memory_bytes / self.runs_at_once,
             stall_limit: self.settings.daemon.stall_limit,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dead_runs: self.dead_runs.clone(),

@@ -42,7 +42,7 @@ pub struct DaemonSettings {
     pub log: LogFormat,
     /// A level, or several with targets (`info,convault_uploader=debug`).
     pub log_level: String,
-    /// The most that part buffers of all uploads together may take, bytes; at least 10 MiB.
+    /// The most that part buffers of all uploads together may take, bytes; at least 20 MiB for each run at once.
     pub upload_memory_bytes: u64,
     /// How long a destination may take nothing before it is dropped from the stream.
     pub stall_limit: Duration,
@@ -52,7 +52,8 @@ pub struct DaemonSettings {
     pub stop_grace: Duration,
 }
 
-const LEAST_UPLOAD_MEMORY_BYTES: u64 = 2 * MIN_PART_BYTES;
+/// Two parts for a snapshot and two for its index.
+pub(crate) const LEAST_UPLOAD_MEMORY_BYTES: u64 = 4 * MIN_PART_BYTES;
 const SECOND: Duration = Duration::from_secs(1);
 /// More runs than this at once would only wait for each other.
 const MOST_RUNS_AT_ONCE: u32 = 64;
@@ -153,7 +154,7 @@ fn listen_place(section: &Section<'_>, reading: &mut Reading<'_>) -> Place {
 fn parse_upload_memory(text: &str) -> Result<u64, Refusal> {
     let bytes = quantity::size_bytes(text).ok_or_else(|| Refusal::expected(Form::Size.expected()))?;
     if bytes < LEAST_UPLOAD_MEMORY_BYTES {
-        return Err(Refusal::expected("10MiB or more: two parts of 5 MiB, the smallest that S3 takes"));
+        return Err(Refusal::expected("20MiB or more: two parts of 5 MiB, the smallest that S3 takes, for a snapshot and two for its index"));
     }
     Ok(bytes)
 }

@@ -198,7 +198,41 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
     );
     warn_of_the_unused(&tables, reading);
     warn_of_the_contrary(&tables, reading);
+    refuse_rivals(&tables.3, reading);
+    refuse_little_memory(&tables, reading);
     Some(tables)
+}
+
+/// Retention looks at everything a destination holds of a deployment. Two jobs that keep differently there would each
+/// delete what the other keeps.
+fn refuse_rivals(jobs: &[JobSettings], reading: &mut Reading<'_>) {
+    let file = reading.whole_file();
+    for (number, job) in jobs.iter().enumerate() {
+        let rival = jobs[..number].iter().find_map(|other| {
+            let shared = job.to.iter().find(|destination| other.to.contains(destination))?;
+            let alike = job.keep == other.keep && job.time_zone == other.time_zone;
+            (job.deployment == other.deployment && !alike).then_some((other, shared))
+        });
+        if let Some((other, shared)) = rival {
+            let found = format!("another rule than that of job {}, which stores there too", other.name);
+            let expected = format!(
+                "equal `keep` and `time_zone` in jobs that store one deployment in one destination ({shared}): each \
+                 would delete what the other keeps"
+            );
+            reading.problem(file.clone(), &format!("job.{}.keep", job.name), found, expected);
+        }
+    }
+}
+
+fn refuse_little_memory((daemon, deployments, ..): &Tables, reading: &mut Reading<'_>) {
+    // Runs of one deployment never go on at once.
+    let runs = u64::from(daemon.runs_at_once).min(deployments.len().max(1) as u64);
+    let needed = runs * daemon::LEAST_UPLOAD_MEMORY_BYTES;
+    if daemon.upload_memory_bytes < needed {
+        let expected = format!("{}MiB or more, for {runs} runs at once (`runs_at_once`)", needed >> 20);
+        let found = format!("{} bytes", daemon.upload_memory_bytes);
+        reading.problem(reading.whole_file(), "daemon.upload_memory", found, expected);
+    }
 }
 
 fn warn_of_the_unused((_, deployments, destinations, jobs): &Tables, reading: &mut Reading<'_>) {

@@ -409,3 +409,40 @@ fn a_socket_has_a_path_that_the_system_takes() {
     let expected = "FILE:2:10: daemon.socket: found a path of 108 bytes; expected at most 107 bytes";
     assert!(problem(&long).starts_with(expected));
 }
+
+#[test]
+fn jobs_that_would_delete_each_others_snapshots_are_refused() {
+    let text = r#"
+[[deployment]]
+name = "crm"
+url = "https://crm.example.com"
+key = { env = "KEY" }
+[[destination]]
+name = "shelf"
+directory = "/srv/convault"
+[[job]]
+name = "nightly"
+deployment = "crm"
+schedule = "0 3 * * *"
+to = ["shelf"]
+keep = { daily = 7 }
+[[job]]
+name = "hourly"
+deployment = "crm"
+schedule = "0 * * * *"
+to = ["shelf"]
+keep = { hourly = 24 }
+"#;
+    let environment = convault_settings::Environment::new([("KEY", "prod:crm|secret")]);
+    let read = |text: &str| {
+        convault_settings::Settings::parse(std::path::Path::new("FILE"), text, &environment).map_err(|e| e.to_string())
+    };
+    let problems = read(text).unwrap_err();
+    assert!(problems.contains("job.hourly.keep"), "{problems}");
+    assert!(problems.contains("each would delete what the other keeps"), "{problems}");
+    read(&text.replace("hourly = 24", "daily = 7")).unwrap();
+    let little = format!("[daemon]\nupload_memory = \"20MiB\"\n{}", text.replace("hourly = 24", "daily = 7"));
+    read(&little).unwrap();
+    let two = format!("{little}[[deployment]]\nname = \"b\"\nkey = {{ env = \"KEY\" }}\n");
+    assert!(read(&two).unwrap_err().contains("40MiB or more"));
+}

@@ -61,7 +61,7 @@ async fn act_here(
     let _lock = StateLock::take(&settings.daemon.state_dir)?;
     let journal = open_journal(&settings.daemon.state_dir).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let worker = Worker::new(settings, journal, Arc::clone(&clock)).await?;
+    let worker = Worker::new(settings, journal, Arc::clone(&clock), 1).await?;
     let events = Arc::clone(&progress);
     let context = RunContext::new(
         worker.new_id(),

@@ -93,10 +93,10 @@ async fn show_all(
     print::line("");
     print::line(&format!("Done. Look around: {}", folder.display()));
     print::line(&format!("  unzip -l {}", zip.display()));
-    print::line(&format!(
-        "  {KEY_VARIABLE}='{KEY}' convault --config {} list",
-        folder.join("convault.toml").display()
-    ));
+    let program =
+        std::env::current_exe().map_or_else(|_| "convault".to_owned(), |path| path.display().to_string());
+    let config = folder.join("convault.toml");
+    print::line(&format!("  {KEY_VARIABLE}='{KEY}' {program} --config {} list", config.display()));
     Ok(Exit::Done)
 }
 
