@@ -1,6 +1,9 @@
 //! The daemon, its socket, its endpoint, and how it stops.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use crate::support::{KEY, RunningDaemon, Setting, files_below};
 
@@ -34,7 +37,7 @@ async fn a_backup_goes_to_the_daemon_and_monitoring_sees_it() {
 async fn stopping_in_the_middle_of_a_backup_leaves_no_snapshot_and_no_export() {
     let setting = Setting::with_export_time(&[], Duration::from_secs(60)).await;
     let mut daemon = RunningDaemon::start(&setting).await;
-    let mut client = setting.command(&["backup", "nightly"]).spawn().unwrap();
+    let mut client = quiet(&setting).spawn().unwrap();
     daemon.wait_for("asked for export").await;
     daemon.signal("TERM");
     assert_eq!(daemon.end().await, Some(0));
@@ -63,7 +66,7 @@ async fn a_second_process_is_refused_while_one_uses_the_state_directory() {
 async fn a_killed_daemon_starts_again_and_remembers_the_interrupted_run() {
     let setting = Setting::with_export_time(&[], Duration::from_secs(3)).await;
     let mut daemon = RunningDaemon::start(&setting).await;
-    let mut client = setting.command(&["backup", "nightly"]).spawn().unwrap();
+    let mut client = quiet(&setting).spawn().unwrap();
     daemon.wait_for("asked for export").await;
     daemon.signal("KILL");
     daemon.end().await;
@@ -76,4 +79,11 @@ async fn a_killed_daemon_starts_again_and_remembers_the_interrupted_run() {
     assert_eq!(backup.code, Some(0), "{backup:?}");
     daemon.signal("TERM");
     assert_eq!(daemon.end().await, Some(0));
+}
+
+/// A backup whose words nobody reads.
+fn quiet(setting: &Setting) -> Command {
+    let mut command = setting.command(&["backup", "nightly"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
