@@ -232,9 +232,8 @@ impl Book {
         for ((component, table), state) in &self.tables {
             let (component, name) = (component.clone(), table.clone());
             match (state.listed > 0, &state.documents) {
-                (true, None) => self.damage.push(Damage::TableMissing { component, table: name }),
+                (_, None) => self.damage.push(Damage::TableMissing { component, table: name }),
                 (false, Some(_)) => self.damage.push(Damage::TableNotListed { component, table: name }),
-                (false, None) => self.damage.push(Damage::TableMissing { component, table: name }),
                 (true, Some(_)) if state.schema.is_none() => {
                     self.warnings.push(Warning::SchemaMissing { component, table: name });
                 }

@@ -252,8 +252,12 @@ mod tests {
 
     fn read(rows: &[(&str, &str)], files: &[(&str, &str)], suspects: Option<Suspects>) -> Ledger {
         let mut ledger = Ledger::new(suspects);
-        rows.iter().for_each(|(id, text)| ledger.row("", id, sha(text), text.len() as u64));
-        files.iter().for_each(|(id, text)| ledger.file("", id, sha(text), text.len() as u64));
+        for (id, text) in rows {
+            ledger.row("", id, sha(text), text.len() as u64);
+        }
+        for (id, text) in files {
+            ledger.file("", id, sha(text), text.len() as u64);
+        }
         ledger
     }
 

@@ -8,6 +8,7 @@
 mod book;
 mod entry;
 mod error;
+mod file;
 mod findings;
 mod frames;
 mod index;
@@ -17,10 +18,13 @@ mod ledger;
 mod lines;
 mod name;
 mod options;
+mod random;
+mod ranged;
 mod reader;
 mod record;
 
 pub use error::{ArchiveError, Cause, NameProblem};
+pub use file::{FileError, read_file};
 pub use findings::{
     Damage, ExportFormat, Findings, LineProblem, MAX_LISTED, SchemaFormat, TableFindings, Warning,
 };
@@ -28,4 +32,6 @@ pub use frames::{Frame, FrameKind};
 pub use index::IndexWriter;
 pub use ledger::{Culprit, CulpritKind, Culprits, Suspects};
 pub use options::{MAX_LINE_BYTES, Options, RESUME_EVERY_BYTES};
+pub use random::{EntryContent, Index, RandomError};
+pub use ranged::{RangedError, RangedReader};
 pub use reader::{Finished, Reader};

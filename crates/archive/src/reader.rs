@@ -133,7 +133,7 @@ impl Reader {
                 State::Data => self.data(&mut input)?,
                 State::Done => return self.trailing(input),
                 state => {
-                    let length = self.record_length(state);
+                    let length = state.record_length();
                     if self.fill(&mut input, length) {
                         let record: Vec<u8> = self.pending.drain(..length).collect();
                         self.position += length as u64;
@@ -196,21 +196,6 @@ impl Reader {
         self.pending.extend_from_slice(more);
         *input = rest;
         self.pending.len() >= length
-    }
-
-    fn record_length(&self, state: State) -> usize {
-        match state {
-            State::Signature(_) | State::Done => 4,
-            State::Local => LocalFixed::LENGTH,
-            State::LocalName(fixed) => usize::from(fixed.name_length) + usize::from(fixed.extra_length),
-            State::Data => 0,
-            State::Descriptor => DESCRIPTOR_WINDOW,
-            State::Central => CentralFixed::LENGTH,
-            State::CentralName(fixed) => usize::from(fixed.name_length) + usize::from(fixed.extra_length),
-            State::Zip64End => record::ZIP64_END_LENGTH,
-            State::Locator => record::LOCATOR_LENGTH,
-            State::End => record::END_LENGTH,
-        }
     }
 
     fn record(&mut self, state: State, bytes: Vec<u8>) -> Result<(), ArchiveError> {
@@ -292,20 +277,18 @@ impl Reader {
 
     fn data(&mut self, input: &mut &[u8]) -> Result<(), ArchiveError> {
         let entry = self.entry.as_mut().expect("data belongs to an entry");
-        let (consumed, content, ended) = match (entry.method, entry.promise) {
-            (Method::Stored, Some(promise)) => {
+        let (consumed, content, ended) =
+            if let (Method::Stored, Some(promise)) = (entry.method, entry.promise) {
                 let rest = promise.compressed - entry.compressed_bytes;
                 let length = usize::try_from(rest).unwrap_or(usize::MAX).min(input.len());
                 (length, &input[..length], length as u64 == rest)
-            }
-            _ => {
+            } else {
                 let step = self.inflater.step(input).map_err(|_| ArchiveError::Inflate {
                     entry: entry.name.full.clone(),
                     offset: self.position,
                 })?;
                 (step.consumed, &self.inflater.output()[..step.produced], step.ended)
-            }
-        };
+            };
         entry.compressed_bytes += consumed as u64;
         entry.take(content, &mut self.lines, &mut self.book)?;
         self.content_bytes += content.len() as u64;
@@ -314,10 +297,8 @@ impl Reader {
         self.resume_points();
         self.check_bomb()?;
         if ended {
-            self.state = match self.entry.as_ref().is_some_and(|entry| entry.promise.is_none()) {
-                true => State::Descriptor,
-                false => self.end_entry()?,
-            };
+            let has_descriptor = self.entry.as_ref().is_some_and(|entry| entry.promise.is_none());
+            self.state = if has_descriptor { State::Descriptor } else { self.end_entry()? };
         }
         Ok(())
     }
@@ -448,6 +429,22 @@ impl Reader {
 }
 
 impl State {
+    /// Bytes of the record that is being waited for.
+    fn record_length(self) -> usize {
+        match self {
+            Self::Signature(_) | Self::Done => 4,
+            Self::Local => LocalFixed::LENGTH,
+            Self::LocalName(fixed) => usize::from(fixed.name_length) + usize::from(fixed.extra_length),
+            Self::Data => 0,
+            Self::Descriptor => DESCRIPTOR_WINDOW,
+            Self::Central => CentralFixed::LENGTH,
+            Self::CentralName(fixed) => usize::from(fixed.name_length) + usize::from(fixed.extra_length),
+            Self::Zip64End => record::ZIP64_END_LENGTH,
+            Self::Locator => record::LOCATOR_LENGTH,
+            Self::End => record::END_LENGTH,
+        }
+    }
+
     /// For an error's text.
     fn place(self) -> &'static str {
         match self {
