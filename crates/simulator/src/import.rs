@@ -141,7 +141,7 @@ async fn finish_upload(
     Ok(Json(json!({ "importId": id.to_string() })).into_response())
 }
 
-/// A head that announces a body, and a connection that is closed before it comes.
+/// An answer whose body fails, which closes the connection before the client has the ID.
 fn lost_answer() -> Response {
     let lost = futures::stream::once(async {
         Err::<Bytes, _>(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the answer is lost"))

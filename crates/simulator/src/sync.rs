@@ -14,10 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
+use serde_json::value::to_raw_value;
 
+use crate::api_error::ApiError;
 use crate::auth::Admin;
-use crate::http::arguments;
+use crate::http;
 use crate::state::AppState;
 use crate::system_functions;
 use crate::value::{Document, Encoding};
@@ -58,7 +59,7 @@ enum ClientMessage {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 enum Modification {
-    Add { query_id: u64, udf_path: String, args: Box<RawValue>, component_path: Option<String> },
+    Add { query_id: u64, udf_path: String, args: serde_json::Value, component_path: Option<String> },
     Remove { query_id: u64 },
 }
 
@@ -186,7 +187,8 @@ impl Session {
     ) -> ControlFlow<String, Vec<String>> {
         for modification in modifications {
             match modification {
-                Modification::Add { query_id, udf_path, args, component_path } => match arguments(&args) {
+                Modification::Add { query_id, udf_path, args, component_path } => match read_arguments(&args)
+                {
                     Ok(arguments) => {
                         let component = component_path.unwrap_or_default();
                         self.queries
@@ -261,6 +263,13 @@ fn version_json(version: Version) -> serde_json::Value {
         "identity": version.identity,
         "ts": STANDARD.encode(version.timestamp.to_le_bytes()),
     })
+}
+
+/// The arguments of a query. Messages are told apart by a field, which leaves no raw text to read them from.
+fn read_arguments(arguments: &serde_json::Value) -> Result<Document, ApiError> {
+    let raw =
+        to_raw_value(arguments).map_err(|error| ApiError::bad_request("BadJsonBody", error.to_string()))?;
+    http::arguments(&raw)
 }
 
 /// What a transition says about one query. The value is written by hand, since its numbers must stay as they are.

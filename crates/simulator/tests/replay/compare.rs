@@ -105,7 +105,8 @@ fn compare_values(path: &str, expected: &Value, actual: &Value, found: &mut Vec<
             }
         }
         (Value::Array(expected), Value::Array(actual)) => {
-            if expected.len() != actual.len() {
+            // How far an import has come when it is polled is a matter of timing.
+            if expected.len() != actual.len() && !path.ends_with(".checkpoint_messages") {
                 found.push(format!("{path}: {} elements instead of {}", actual.len(), expected.len()));
             }
             for (at, (value, other)) in expected.iter().zip(actual).enumerate() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::compare::differences;
 use crate::transcript::{Body, Exchange};
-use crate::wire::{self, Received};
+use crate::wire::{self, Received, percent_encode};
 
 const POLLS: usize = 500;
 const BETWEEN_POLLS: Duration = Duration::from_millis(10);
@@ -163,16 +163,4 @@ fn state_of(answer: &Value) -> Option<&str> {
 fn escape_json(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
-}
-
-/// Encodes what a URL's query cannot hold; a slash stays, as in the recordings.
-pub(crate) fn percent_encode(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::player::percent_encode;
-use crate::wire::{self, Received};
+use crate::wire::{self, Received, percent_encode};
 
 /// Writes an ordinary ZIP.
 pub(crate) fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// What came back, as received.
+/// What came back, as received. A status of 0 says that the connection was closed without an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) status: u16,
@@ -51,6 +51,9 @@ pub(crate) async fn send(
 }
 
 fn parse(bytes: &[u8]) -> Received {
+    if bytes.is_empty() {
+        return Received { status: 0, headers: Vec::new(), body: Vec::new() };
+    }
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.split("\r\n");
@@ -62,4 +65,16 @@ fn parse(bytes: &[u8]) -> Received {
     let body = bytes[end + 4..].to_vec();
     assert!(header(&headers, "transfer-encoding").is_none(), "a real backend announces every length: {head}");
     Received { status, headers, body }
+}
+
+/// Encodes what a URL's query cannot hold; a slash stays, as in the recordings.
+pub(crate) fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }
