@@ -41,7 +41,7 @@ fn main() -> Outcome<()> {
     })?;
     measure("SHA-256 alone, in one piece", documents.len(), || Ok(Sha256::of(&documents).0[0]))?;
     measure("SHA-256 alone, each line", documents.len(), || {
-        Ok(documents.split(|byte| *byte == b'\n').fold(0, |sum, line| sum ^ Sha256::of(line).0[0]))
+        Ok(lines(&documents).fold(0, |sum, line| sum ^ Sha256::of(line).0[0]))
     })?;
     measure("serde_json without building anything, each line", documents.len(), || check_lines(&documents))?;
     Ok(())
@@ -105,12 +105,18 @@ fn inflate_miniz(mut deflated: &[u8]) -> Outcome<usize> {
 }
 
 fn check_lines(documents: &[u8]) -> Outcome<u64> {
-    let mut lines = 0;
-    for line in documents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    let mut count = 0;
+    for line in lines(documents) {
         IgnoredAny::deserialize(&mut serde_json::Deserializer::from_slice(line))?;
-        lines += 1;
+        count += 1;
     }
-    Ok(lines)
+    Ok(count)
+}
+
+/// The lines of a text that ends with a line feed.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text).map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
 }
 
 /// A ZIP of one table and one stored file, and how much content it has.
