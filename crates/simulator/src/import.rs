@@ -29,6 +29,7 @@ use serde_json::json;
 
 use crate::api_error::{ApiError, ApiJson};
 use crate::auth::{Admin, Operation};
+use crate::database::Database;
 use crate::document_id::DocumentId;
 use crate::faults::FaultKind;
 use crate::state::AppState;
@@ -65,7 +66,7 @@ pub(crate) fn poll(state: &AppState, id: DocumentId) -> Value {
 
 async fn start_upload(State(state): State<AppState>, admin: Admin) -> Result<Response, ApiError> {
     admin.require(Operation::ImportBackups)?;
-    let object_key = state.write(|database| database.new_uuid());
+    let object_key = state.write(Database::new_uuid);
     state.imports().start_upload(&object_key);
     let token = json!({ "objectKey": object_key, "filepath": file_path(&object_key) }).to_string();
     Ok(Json(json!({ "uploadToken": token })).into_response())
@@ -245,7 +246,7 @@ async fn import_at_once(
     admin.require(Operation::ImportBackups)?;
     let Query(arguments) = arguments.map_err(|rejection| bad_query(&rejection))?;
     arguments.check()?;
-    let object_key = state.write(|database| database.new_uuid());
+    let object_key = state.write(Database::new_uuid);
     let id = add_row(&state, arguments, &object_key, body, ImportState::Uploaded);
     match worker::run_at_once(&state, id).await {
         Ok(rows_written) => Ok(Json(json!({ "numWritten": rows_written })).into_response()),

@@ -28,7 +28,7 @@ const FRAME_PING_EVERY: Duration = Duration::from_secs(5);
 /// Messages of the protocol that say that the server is there, one with every so many frames.
 const PING_EVERY_FRAMES: u32 = 3;
 /// A client that says nothing for so long is dropped.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// The routes of the WebSocket.
 pub(crate) fn routes() -> Router<AppState> {
@@ -177,7 +177,7 @@ impl Session {
             _ => return ControlFlow::Break(auth_error("only admin keys are known here", base_version)),
         };
         let next = Version { identity: base_version + 1, ..self.version };
-        ControlFlow::Continue(self.transition(next, Vec::new()))
+        ControlFlow::Continue(self.transition(next, &[]))
     }
 
     fn modify(
@@ -203,7 +203,7 @@ impl Session {
         }
         let next = Version { query_set: new_version, ..self.version };
         let changed = self.changed_results();
-        ControlFlow::Continue(self.transition(next, changed))
+        ControlFlow::Continue(self.transition(next, &changed))
     }
 
     /// A transition with every result that is different now; nothing where all are the same.
@@ -212,7 +212,7 @@ impl Session {
         if changed.is_empty() {
             return Vec::new();
         }
-        self.transition(self.version, changed).into_iter().map(text).collect()
+        self.transition(self.version, &changed).into_iter().map(text).collect()
     }
 
     fn changed_results(&mut self) -> Vec<String> {
@@ -234,7 +234,7 @@ impl Session {
         changed
     }
 
-    fn transition(&mut self, mut next: Version, modifications: Vec<String>) -> Vec<String> {
+    fn transition(&mut self, mut next: Version, modifications: &[String]) -> Vec<String> {
         next.timestamp = self.state.next_timestamp();
         let (start, end) = (version_json(self.version), version_json(next));
         self.version = next;

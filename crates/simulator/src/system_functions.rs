@@ -7,7 +7,7 @@ mod tables;
 use crate::auth::{Admin, Operation};
 use crate::database::Database;
 use crate::document_id::DocumentId;
-use crate::export_table::Requestor;
+use crate::export_table::{ExportRow, Requestor};
 use crate::import;
 use crate::state::AppState;
 use crate::value::{Document, Value};
@@ -100,16 +100,18 @@ impl Call<'_> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
 fn latest_export(call: Call<'_>) -> Result<Value, String> {
     Ok(latest(call.state, Requestor::SnapshotExport))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
 fn latest_cloud_export(call: Call<'_>) -> Result<Value, String> {
     Ok(latest(call.state, Requestor::CloudBackup))
 }
 
 fn latest(state: &AppState, requestor: Requestor) -> Value {
-    state.exports().latest(requestor).map_or(Value::Null, |row| row.to_value())
+    state.exports().latest(requestor).map_or(Value::Null, ExportRow::to_value)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]

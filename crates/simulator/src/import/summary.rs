@@ -55,10 +55,9 @@ pub(crate) fn checkpoints(
         add_removed_tables(&mut checkpoints, database);
     }
     checkpoints.sort_by(|a, b| (&a.component, &a.table).cmp(&(&b.component, &b.table)));
-    if mode == ImportMode::RequireEmpty {
-        if let Some(full) = checkpoints.iter().find(|checkpoint| checkpoint.existing > 0) {
-            return Err(ImportFailure::table_exists(&full.table));
-        }
+    let full = checkpoints.iter().find(|checkpoint| checkpoint.existing > 0);
+    if let Some(full) = full.filter(|_| mode == ImportMode::RequireEmpty) {
+        return Err(ImportFailure::table_exists(&full.table));
     }
     Ok(checkpoints)
 }

@@ -139,13 +139,11 @@ async fn import_table(
     let now_ms = state.now_ms();
     let Written { rows, failure } = state.write(|database| application.table(table, database, now_ms));
     set_written(state, id, &table.component, &table.name, rows);
-    match failure {
-        Some(failure) => Err(failure),
-        None => {
-            checkpoint(state, id, format!("Imported {name} ({} documents)", thousands(rows))).await;
-            Ok(rows)
-        }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
+    checkpoint(state, id, format!("Imported {name} ({} documents)", thousands(rows))).await;
+    Ok(rows)
 }
 
 async fn import_files(

@@ -1,7 +1,7 @@
 //! Tables, how many documents they have, and the documents.
 
 use super::{Call, files, pages, server_error};
-use crate::database::Database;
+use crate::database::{Component, Database};
 use crate::document_id::STORAGE_TABLE_NUMBER;
 use crate::value::{Document, Value};
 
@@ -26,7 +26,7 @@ pub(super) fn size(call: Call<'_>) -> Result<Value, String> {
 /// `tableSize:sizeOfAllTables`: how many documents a component has.
 pub(super) fn size_of_all(call: Call<'_>) -> Result<Value, String> {
     call.in_component(|database, path| {
-        let tables = database.component(path).into_iter().flat_map(|component| component.tables());
+        let tables = database.component(path).into_iter().flat_map(Component::tables);
         number(tables.map(|(_, table)| table.documents.len()).sum())
     })
 }
@@ -34,7 +34,7 @@ pub(super) fn size_of_all(call: Call<'_>) -> Result<Value, String> {
 /// `getTableMapping`: names by table number.
 pub(super) fn mapping(call: Call<'_>) -> Result<Value, String> {
     call.in_component(|database, path| {
-        let tables = database.component(path).into_iter().flat_map(|component| component.tables());
+        let tables = database.component(path).into_iter().flat_map(Component::tables);
         let mut names: Document =
             tables.map(|(name, table)| (table.number.to_string(), name.into())).collect();
         names.insert(STORAGE_TABLE_NUMBER.to_string(), "_file_storage".into());

@@ -1,5 +1,7 @@
 //! What imports do, and their faults; and how the WebSocket tells of it.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where something is not as it must be")]
+
 #[path = "../replay/uploads.rs"]
 #[expect(dead_code, reason = "the replay of recordings uses the rest")]
 mod uploads;
@@ -164,7 +166,7 @@ async fn an_import_whose_answer_was_lost_is_in_the_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn short_pages_still_come_to_the_end() {
     let (simulator, client) = start(vec![Fault::new(FaultKind::ShortPages)]).await;
-    let rows: String = (0..25).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let rows = (0..25).map(|n| format!("{{\"n\":{n}}}\n")).collect::<Vec<String>>().concat();
     client.replace_all(&table_zip("t", rows.as_bytes())).await;
     let (mut cursor, mut documents, mut empty) = (serde_json::Value::Null, 0, 0);
     loop {

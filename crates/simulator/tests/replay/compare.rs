@@ -75,7 +75,8 @@ fn compare_bodies(recorded: &Answer, received: &Received, found: &mut Vec<String
 }
 
 fn compare_start(first_hex: &str, body: &[u8], found: &mut Vec<String>) {
-    let actual: String = body.iter().take(first_hex.len() / 2).map(|byte| format!("{byte:02x}")).collect();
+    let start = body.iter().take(first_hex.len() / 2);
+    let actual = start.map(|byte| format!("{byte:02x}")).collect::<Vec<String>>().concat();
     if actual != first_hex {
         found.push(format!("body starts with {actual} instead of {first_hex}"));
     }

@@ -2,6 +2,8 @@
 //!
 //! Recordings are not part of this repository; every test here is skipped, saying so, where they are absent.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where something is not as it must be")]
+
 mod compare;
 mod player;
 mod transcript;
@@ -84,8 +86,10 @@ async fn an_empty_deployment_is_exported() {
 async fn one_shot_imports_succeed_and_fail_alike() {
     let Some(fixtures) = fixtures() else { return };
     let simulator = start().await;
-    let rows: String =
-        (0..1000).map(|seq| format!("{{\"seq\": {seq}, \"author\": \"user{}\"}}\n", seq % 7)).collect();
+    let rows = (0..1000)
+        .map(|seq| format!("{{\"seq\": {seq}, \"author\": \"user{}\"}}\n", seq % 7))
+        .collect::<Vec<String>>()
+        .concat();
     let mut player = Player::new(simulator.address(), KEY)
         .send_as("jsonLines, table does not exist, default mode", rows)
         .send_as("bad jsonl: not UTF-8", b"{\"a\":\"\xff\"}\n")
@@ -111,8 +115,8 @@ async fn a_stored_import_goes_through_the_same_states() {
 
 /// The ZIP that was imported in recording 05, made again from what became of it.
 fn recorded_import(fixtures: &Path) -> Vec<u8> {
-    let special: String = (0..38).map(|n| format!("{{\"v\":{n}}}\n")).collect();
-    let counters: String = (0..5).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let special = (0..38).map(|n| format!("{{\"v\":{n}}}\n")).collect::<Vec<String>>().concat();
+    let counters = (0..5).map(|n| format!("{{\"n\":{n}}}\n")).collect::<Vec<String>>().concat();
     let mut entries = vec![
         ("empty/documents.jsonl".to_owned(), Vec::new()),
         ("special/documents.jsonl".to_owned(), special.into_bytes()),
@@ -171,7 +175,7 @@ async fn imports_fail_at_the_same_points_in_the_same_words() {
     let Some(fixtures) = fixtures() else { return };
     let simulator = start().await;
     let client = client(&simulator);
-    let messages: String = (0..3).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let messages = (0..3).map(|n| format!("{{\"n\":{n}}}\n")).collect::<Vec<String>>().concat();
     client.import(json!({ "format": "jsonLines", "tableName": "messages" }), messages.as_bytes()).await;
     let files: Vec<(String, Vec<u8>)> = entries_of(&fs::read(fixtures.join("small.zip")).unwrap())
         .into_iter()
@@ -356,7 +360,7 @@ async fn a_failed_append_leaves_a_part_and_a_failed_replace_nothing() {
     client.import(table("append"), b"{\"n\":0}\n").await;
     let first = client.query("_system/cli/tableData", first_page("t")).await;
     let id = first["page"][0]["_id"].as_str().unwrap().to_owned();
-    let many: String = (0..20_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let many = (0..20_000).map(|n| format!("{{\"n\":{n}}}\n")).collect::<Vec<String>>().concat();
     let duplicate = format!("{{\"_id\":\"{id}\"}}\n");
     let five = "{\"n\":1}\n".repeat(5);
     let zip =
@@ -402,7 +406,7 @@ fn every_recording_is_played_or_left_out_for_a_reason() {
     for entry in fs::read_dir(fixtures.join("transcripts")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         // The rest is what the official command line printed; `tests/official-cli` looks at that.
-        if name.ends_with(".http") {
+        if Path::new(&name).extension().is_some_and(|extension| extension == "http") {
             let is_played = PLAYED.iter().any(|number| name.starts_with(number));
             let is_left_out = NOT_COVERED.iter().any(|(number, _)| name.starts_with(number));
             assert!(is_played != is_left_out, "{name}");

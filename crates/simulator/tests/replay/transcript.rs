@@ -33,6 +33,7 @@ pub(crate) enum Body {
     Described { bytes: usize, first_hex: String },
 }
 
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 /// Where the recordings are, or `None` (and a line on standard output) where they are absent.
 pub(crate) fn fixtures() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "tests are told in the environment where the fixtures are")]
