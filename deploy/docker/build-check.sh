@@ -120,7 +120,7 @@ run_image() {
     mount --bind /proc "$work/mount/proc"
     # As the Dockerfile sets them.
     exec env -i CONVAULT_SOCKET=/var/lib/convault/convault.sock CONVAULT_LOG=json \
-      chroot --userspec="$user:$user" "$work/mount" /convault "$@"
+      "$(command -v chroot)" --userspec="$user:$user" "$work/mount" /convault "$@"
   ' run-image "$root" "$work" "$user" "$@"
 }
 
