@@ -70,12 +70,17 @@ async fn act_here(
         Arc::new(move |event| events.show(&event)),
     );
     let work = worker.run(&job, request, None, &context);
-    let limited = tokio::time::timeout(job.time_out, work);
+    tokio::pin!(work);
     tokio::select! {
-        record = limited => record.map_err(|_| {
-            let text = format!("the run took longer than the job's time_out of {} s", job.time_out.as_secs());
-            ExitWith(Exit::Failed, text).into()
-        }),
+        record = &mut work => return Ok(record),
+        () = surroundings.stop.cancelled() => print::note("stopping; once more leaves without cleaning up"),
+        () = tokio::time::sleep(job.time_out) => {
+            print::note(&format!("stopping: longer than the job's time_out of {} s", job.time_out.as_secs()));
+            surroundings.stop.cancel();
+        }
+    }
+    tokio::select! {
+        record = work => Ok(record),
         () = surroundings.stop_at_once.cancelled() => {
             Err(ExitWith(Exit::Stopped, "left without cleaning up; the next run does".to_owned()).into())
         }
