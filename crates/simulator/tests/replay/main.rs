@@ -12,6 +12,7 @@ mod wire;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use convault_core::{Secret, Sha256};
 use convault_simulator::{Fault, FaultKind, RunningSimulator, Simulator, SimulatorConfig};
@@ -23,8 +24,17 @@ use uploads::{Client, archive};
 
 const KEY: &str = "rainy-otter-123|01c046ab1512d9306a1e3bbd4e26e30aa9d0f9fe2b93d4c3a0e15e37a7c63f0a";
 
+/// Long enough that polls see every state of an export, on a busy machine too.
+const SEEN: Duration = Duration::from_secs(3);
+
 async fn start() -> RunningSimulator {
     Simulator::start(SimulatorConfig::new(Secret::new(KEY))).await.unwrap()
+}
+
+/// A deployment whose exports take their time.
+async fn start_slow() -> RunningSimulator {
+    let config = SimulatorConfig { export_time: SEEN, ..SimulatorConfig::new(Secret::new(KEY)) };
+    Simulator::start(config).await.unwrap()
 }
 
 fn client(simulator: &RunningSimulator) -> Client {
@@ -33,7 +43,7 @@ fn client(simulator: &RunningSimulator) -> Client {
 
 /// A deployment with what the recorded one held: the contents of `small.zip`.
 async fn start_small(fixtures: &Path) -> RunningSimulator {
-    let simulator = start().await;
+    let simulator = start_slow().await;
     client(&simulator).replace_all(&fs::read(fixtures.join("small.zip")).unwrap()).await;
     simulator
 }
@@ -75,7 +85,7 @@ async fn keys_are_refused_in_the_same_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_deployment_is_exported() {
     let Some(fixtures) = fixtures() else { return };
-    let simulator = start().await;
+    let simulator = start_slow().await;
     let mut player = Player::new(simulator.address(), KEY);
     player.play_all(&without_repeats(read(&fixtures, "03"))).await;
     player.finish();
@@ -105,6 +115,7 @@ async fn a_stored_import_goes_through_the_same_states() {
     let simulator = start().await;
     let zip = recorded_import(&fixtures);
     let middle = zip.len() / 2;
+    simulator.set_fault(Fault::with(FaultKind::ImportStaysUploaded, 1));
     let mut player = Player::new(simulator.address(), KEY)
         .send_as("upload_part 1", &zip[..middle])
         .send_as("upload_part 2", &zip[middle..]);
@@ -152,6 +163,7 @@ async fn a_waiting_import_is_cancelled() {
     let Some(fixtures) = fixtures() else { return };
     let simulator = start().await;
     client(&simulator).import(json!({ "format": "jsonLines", "tableName": "arr" }), b"{\"a\": 9}\n").await;
+    simulator.set_fault(Fault::with(FaultKind::ImportStaysUploaded, 1));
     let mut player = Player::new(simulator.address(), KEY);
     player.play_all(&read(&fixtures, "06")).await;
     player.finish();

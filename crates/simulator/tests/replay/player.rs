@@ -10,7 +10,7 @@ use crate::compare::differences;
 use crate::transcript::{Body, Exchange};
 use crate::wire::{self, Received, percent_encode};
 
-const POLLS: usize = 500;
+const POLLS: usize = 3000;
 const BETWEEN_POLLS: Duration = Duration::from_millis(10);
 
 /// A deployment under test and what is known by now of how its names relate to the recorded ones.
