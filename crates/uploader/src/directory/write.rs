@@ -91,10 +91,7 @@ pub(super) fn tidy(paths: &Paths, upload_id: &str) {
 
 /// Removes what an upload left. Harmless when it is gone.
 pub(super) fn remove_temporary(paths: &Paths, upload_id: &str) -> io::Result<()> {
-    match fs::remove_dir_all(paths.upload(upload_id)?) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
+    gone_is_fine(fs::remove_dir_all(paths.upload(upload_id)?))
 }
 
 /// Removes an object, and the folders that have nothing else in them.
@@ -106,11 +103,19 @@ pub(super) fn delete(paths: &Paths, key: &str) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if is_file {
-        fs::remove_file(&object)?;
-        sync_folder_of(&object)?;
+        gone_is_fine(fs::remove_file(&object))?;
+        gone_is_fine(sync_folder_of(&object))?;
         remove_empty_folders(paths, &object);
     }
     Ok(())
+}
+
+/// Somebody else who deletes at the same time may have been quicker, with the file or with its folder.
+fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 fn remove_empty_folders(paths: &Paths, object: &Path) {

@@ -77,6 +77,8 @@ where
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             attempt.failed(StoreErrorKind::Transient, "no connection or no answer came in time")
         }
+        SdkError::ConstructionFailure(_) => attempt
+            .failed(StoreErrorKind::Other, "no valid request can be made of this key and these settings"),
         failed => {
             let message =
                 "the request could not be sent: check `endpoint`, the network and, for TLS, `ca_file`";

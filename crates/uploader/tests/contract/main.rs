@@ -1,4 +1,4 @@
-//! One suite that every store is held to: in memory, in a directory, and on S3.
+//! One suite that every store is held to: in memory, in a directory, and on S3: our own server in process, and one that environment variables name.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,7 +8,7 @@ mod stores;
 /// Makes each case a test of the stores that `$place` opens.
 macro_rules! contract {
     ($($case:ident)*) => {
-        contract!(@stores [$($case)*] memory directory);
+        contract!(@stores [$($case)*] memory directory s3_in_memory s3_on_disk s3_elsewhere);
     };
     (@stores $cases:tt $($place:ident)*) => {
         $(contract!(@store $place $cases);)*
@@ -20,6 +20,7 @@ macro_rules! contract {
                 async fn $case() {
                     if let Some(place) = crate::stores::$place().await {
                         crate::cases::$case(&*place.store).await;
+                        crate::stores::clear(&*place.store).await;
                     }
                 }
             )*
@@ -33,6 +34,7 @@ contract! {
     a_range_is_cut_to_the_object
     what_is_not_there_is_not_found
     deleting_twice_succeeds
+    deleting_at_once_succeeds
     a_listing_is_in_the_order_of_keys
     a_listing_has_only_its_prefix
     a_listing_has_more_than_a_page

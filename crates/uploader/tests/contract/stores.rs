@@ -1,9 +1,11 @@
 //! The stores that are held to the contract, each empty.
 
-use std::any::Any;
+use std::{any::Any, path::PathBuf};
 
-use convault_core::{DestinationName, Store};
-use convault_uploader::{DirectoryStore, MemoryStore};
+use convault_core::{DestinationName, Secret, Store};
+use convault_simulator::s3::{S3Server, S3ServerConfig};
+use convault_uploader::{DirectoryStore, MemoryStore, S3Profile, S3Settings, S3Store, S3Timeouts};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 /// A store, and whatever has to live as long as it does.
 pub(crate) struct Place {
@@ -22,4 +24,75 @@ pub(crate) async fn memory() -> Option<Place> {
 pub(crate) async fn directory() -> Option<Place> {
     let root = tempfile::tempdir().unwrap();
     Some(Place { store: Box::new(DirectoryStore::new(destination(), root.path())), _kept: Box::new(root) })
+}
+
+pub(crate) async fn s3_in_memory() -> Option<Place> {
+    Some(own_server(None).await)
+}
+
+pub(crate) async fn s3_on_disk() -> Option<Place> {
+    let root = tempfile::tempdir().unwrap();
+    let place = own_server(Some(root.path().to_owned())).await;
+    Some(Place { _kept: Box::new((root, place._kept)), ..place })
+}
+
+async fn own_server(root: Option<PathBuf>) -> Place {
+    let server = S3Server::new(S3ServerConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        root,
+        access_key: "convault".to_owned(),
+        secret_key: Secret::new("convault-secret"),
+        faults: Vec::new(),
+    });
+    let running = server.start().await.unwrap();
+    let settings = settings(running.endpoint(), "convault", "convault-secret", "contract", "/convex/");
+    Place { store: Box::new(S3Store::new(destination(), &settings).unwrap()), _kept: Box::new(running) }
+}
+
+/// A server that is none of ours, where `CONVAULT_TEST_S3_ENDPOINT` names one: its bucket must exist, and each
+/// case takes a prefix of its own in it. `tests/seaweedfs/run.sh` sets all this up.
+pub(crate) async fn s3_elsewhere() -> Option<Place> {
+    let endpoint = variable("CONVAULT_TEST_S3_ENDPOINT")?;
+    let wanted =
+        |name: &str| variable(name).unwrap_or_else(|| panic!("{name} must be set with the endpoint"));
+    let (access, secret) = (wanted("CONVAULT_TEST_S3_ACCESS_KEY"), wanted("CONVAULT_TEST_S3_SECRET_KEY"));
+    let bucket = wanted("CONVAULT_TEST_S3_BUCKET");
+    let random = tempfile::Builder::new().rand_bytes(12).tempfile().unwrap();
+    let prefix = random.path().file_name().unwrap().to_str().unwrap().replace('.', "");
+    let store = S3Store::new(destination(), &settings(endpoint, &access, &secret, &bucket, &prefix)).unwrap();
+    Some(Place { store: Box::new(store), _kept: Box::new(()) })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the script that starts the server hands it over like this")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn settings(endpoint: String, access: &str, secret: &str, bucket: &str, prefix: &str) -> S3Settings {
+    S3Settings {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        region: None,
+        endpoint: Some(endpoint),
+        path_style: None,
+        profile: S3Profile::Minio,
+        access_key: Secret::new(access),
+        secret_key: Secret::new(secret),
+        session_token: None,
+        ca_file: None,
+        timeouts: S3Timeouts::default(),
+    }
+}
+
+/// Removes everything of a store that outlives the test.
+pub(crate) async fn clear(store: &dyn Store) {
+    for upload in store.list_uploads("").await.unwrap() {
+        store.abort_upload(&upload).await.unwrap();
+    }
+    let keys: Vec<_> = store.list("").map_ok(|info| info.key).try_collect().await.unwrap();
+    futures::stream::iter(keys.iter().map(|key| store.delete(key)))
+        .buffer_unordered(8)
+        .try_for_each(|()| async { Ok(()) })
+        .await
+        .unwrap();
 }

