@@ -18,7 +18,7 @@ fn on_demand() -> ExportRequest {
 }
 
 fn impatient() -> ExportRequest {
-    ExportRequest { no_progress_limit: Duration::from_millis(150), ..request() }
+    ExportRequest { no_progress_limit: Duration::from_millis(600), ..request() }
 }
 
 #[tokio::test]
@@ -300,10 +300,10 @@ async fn a_stuck_export_of_ours_is_cancelled_though_its_row_changes_under_the_ca
 #[tokio::test]
 async fn an_export_that_is_late_is_cancelled_at_the_deadline() {
     let fake = stuck(|_| ok()).await;
-    let request = ExportRequest { deadline: Duration::from_millis(150), ..request() };
+    let request = ExportRequest { deadline: Duration::from_millis(300), ..request() };
     let failure = fake.source().export(request, &|_| {}).await.unwrap_err();
     assert_eq!(failure.kind, SourceErrorKind::Deadline);
-    assert!(failure.message.contains("within 0.15 s"), "{failure}");
+    assert!(failure.message.contains("within 0.3 s"), "{failure}");
     assert!(failure.message.ends_with("the export gg2ours was cancelled"), "{failure}");
 }
 

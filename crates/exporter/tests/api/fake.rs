@@ -1,5 +1,8 @@
 //! A server that answers each call as a test says, and the source under test.
 
+#![expect(clippy::unnecessary_wraps, reason = "an answer has the shape that a test's closure gives back")]
+#![expect(clippy::needless_pass_by_value, reason = "most answers are made where they are given")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,7 +49,7 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
-    /// Answers with `answer`, after half a second of silence where it gives none.
+    /// Answers with `answer`, after a long silence where it gives none.
     pub(crate) async fn start(answer: impl Fn(&Call) -> Option<Response> + Send + Sync + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -59,7 +62,7 @@ impl Fake {
                 if let Some(response) = answer(&call) {
                     return response;
                 }
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_secs(5)).await;
                 StatusCode::IM_A_TEAPOT.into_response()
             }
         };
@@ -104,7 +107,7 @@ pub(crate) fn name() -> DeploymentName {
     DeploymentName::new("crm").unwrap()
 }
 
-/// The same settings in a hurry: pauses of milliseconds, and a silence of 200 ms is too long.
+/// The same settings in a hurry: pauses of milliseconds, and a silence of a second is too long.
 pub(crate) fn quick(settings: DeploymentSettings) -> DeploymentSettings {
     let mut settings = settings;
     settings.poll = PollSettings { shortest: Duration::from_millis(2), longest: Duration::from_millis(20) };
@@ -113,8 +116,8 @@ pub(crate) fn quick(settings: DeploymentSettings) -> DeploymentSettings {
         first_pause: Duration::from_millis(2),
         longest_pause: Duration::from_millis(20),
     };
-    settings.connection.request_timeout = Duration::from_millis(200);
-    settings.connection.idle_timeout = Duration::from_millis(200);
+    settings.connection.request_timeout = Duration::from_secs(1);
+    settings.connection.idle_timeout = Duration::from_millis(500);
     settings
 }
 
