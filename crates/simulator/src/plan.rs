@@ -262,13 +262,13 @@ fn add_files(
     faults: &FaultSet,
 ) {
     let folder = format!("{}_storage/", component.prefix);
-    let (rows, files) = match &component.files {
-        Files::Held(files) => held_files(&folder, files, fault),
-        Files::Generated(generator) => generated_files(generator, fault),
+    let ((rows, files), packing) = match &component.files {
+        Files::Held(files) => (held_files(&folder, files, fault), MODERATE),
+        Files::Generated(generator) => (generated_files(generator, fault), FAST),
     };
     let bomb = component.prefix.is_empty().then(|| bomb_bytes(faults)).flatten();
     let rows = if bomb.is_some() { Content::Followed(Box::new(rows), bomb_row()) } else { rows };
-    sections.push(entry(&format!("{folder}documents.jsonl"), rows, MODERATE));
+    sections.push(entry(&format!("{folder}documents.jsonl"), rows, packing));
     sections.extend(files);
     if let Some(bytes) = bomb {
         sections.push(entry(&format!("{folder}{}.bin", bomb_id()), Content::Zeros(bytes), FAST));

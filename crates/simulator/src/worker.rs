@@ -86,7 +86,7 @@ fn take_slot(
         requestor,
         expiration_ts: state.next_timestamp() + EXPIRES_AFTER_NS,
         state: ExportState::Requested,
-        cancel: CancellationToken::new(),
+        cancel: state.stop.child_token(),
     };
     let taken = state.exports().request(row.clone());
     state.changed();

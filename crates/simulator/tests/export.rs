@@ -1,5 +1,7 @@
 //! Exports over HTTP, from the request to the bytes of the ZIP.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test ends it, and says where")]
+
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
 use std::process::Command;
