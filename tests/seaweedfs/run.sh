@@ -63,11 +63,17 @@ if ! python3 "$root/tests/seaweedfs/make_bucket.py"; then
     exit 1
 fi
 
+# What SeaweedFS is known to do otherwise, since it keeps objects as files in folders:
+# it lists folder by folder, so that `a/1` comes before `a-b`; it forgets empty folders only after a while; and it
+# takes a backslash in a key for a slash.
+others=(a_listing_is_in_the_order_of_whole_keys a_folder_is_gone_with_its_last_object a_backslash_is_no_slash)
+
 started=$(date +%s)
 status=0
-(cd "$root" && cargo test --quiet -p convault-uploader --test contract -- s3_elsewhere) >"$work/suite.log" 2>&1 || status=$?
+(cd "$root" && cargo test --quiet -p convault-uploader --test contract -- s3_elsewhere \
+    "${others[@]/#/--skip=}") >"$work/suite.log" 2>&1 || status=$?
 cat "$work/suite.log"
 passed=$(sed -n 's/^test result:.* \([0-9]\+\) passed.*/\1/p' "$work/suite.log" | tail -n 1)
 failed=$(sed -n 's/^test result:.* \([0-9]\+\) failed.*/\1/p' "$work/suite.log" | tail -n 1)
-echo "seaweedfs: ${passed:-0} passed, ${failed:-0} failed of the store contract in $(($(date +%s) - started)) s"
+echo "seaweedfs: ${passed:-0} passed, ${failed:-0} failed (${#others[@]} known departures left out) of the store contract in $(($(date +%s) - started)) s"
 exit "$status"

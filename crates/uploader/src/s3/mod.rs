@@ -43,6 +43,10 @@ const LIST_UPLOADS: Operation = Operation { permission: "s3:ListBucketMultipartU
 /// stand in. Transient failures are repeated a bounded number of times ([`S3Timeouts::tries`]). A conditional
 /// write and the completion of an upload are repeated knowing that the answer to an earlier try may be what was
 /// lost: what is there then counts as written if it is what was sent.
+///
+/// Listings come in the order the server gives. Amazon's is that of keys; servers that keep objects as files in
+/// folders (`SeaweedFS`) list folder by folder, so that `a/1` comes before `a-b`, and may show a folder for a while
+/// after its last object is gone. Within one folder the order is that of keys everywhere.
 #[derive(Clone)]
 pub struct S3Store(Arc<Bucket>);
 

@@ -35,7 +35,9 @@ contract! {
     what_is_not_there_is_not_found
     deleting_twice_succeeds
     deleting_at_once_succeeds
+    a_folder_is_gone_with_its_last_object
     a_listing_is_in_the_order_of_keys
+    a_listing_is_in_the_order_of_whole_keys
     a_listing_has_only_its_prefix
     a_listing_has_more_than_a_page
     folders_are_the_names_with_something_below
@@ -43,6 +45,7 @@ contract! {
     put_if_absent_has_one_winner
     replace_if_match_wants_the_object_it_saw
     odd_keys_are_kept_to_the_letter
+    a_backslash_is_no_slash
     an_empty_object_is_an_object
     an_upload_without_parts_is_an_empty_object
     uploads_of_one_to_three_parts_are_whole
