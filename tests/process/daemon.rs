@@ -48,6 +48,8 @@ async fn stopping_in_the_middle_of_a_backup_leaves_no_snapshot_and_no_export() {
         .filter(|path| path.extension().is_some_and(|end| end == "zip" || end == "upload"))
         .count();
     assert_eq!(zips, 0);
+    let cancels = setting.deployment.counters().requests.get("POST /api/export/cancel/{id}").copied();
+    assert_eq!(cancels, Some(1), "the export would go on at the deployment: {:?}", setting.deployment.counters());
     assert_eq!(setting.json(&["list"]).await.as_array().unwrap().len(), 0);
 }
 

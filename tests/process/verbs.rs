@@ -124,12 +124,15 @@ async fn a_dry_run_of_prune_removes_nothing_and_a_real_one_keeps_the_floor() {
 async fn every_stored_format_version_is_still_read() {
     let setting = Setting::new(&[]).await;
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
-    let versions = std::fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let versions =
+        std::fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let mut read = 0;
     for version in versions {
         let shelf = setting.path("shelf");
         std::fs::remove_dir_all(&shelf).unwrap();
-        assert!(std::process::Command::new("cp").arg("-r").args([&version, &shelf]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("cp").arg("-r").args([&version, &shelf]).status().unwrap().success()
+        );
         let verify = setting.run(&["verify", "--read-data"]).await;
         assert_eq!(verify.code, Some(0), "{}: {verify:?}", version.display());
         let list = setting.json(&["list"]).await;

@@ -18,7 +18,8 @@ use convault_health::{Health, HealthSettings};
 use convault_jobs::RunContext;
 use convault_journal::SqliteJournal;
 use convault_scheduler::{
-    Outcome, Past, RetryPolicy, Run, Runner, ScheduledJob, Scheduler, Stop, StopReport, Ticker, Why,
+    CancelReason, Outcome, Past, RetryPolicy, Run, Runner, ScheduledJob, Scheduler, Stop, StopReport, Ticker,
+    Why,
 };
 use convault_settings::{JobSettings, Settings};
 use tokio::{net::UnixListener, sync::mpsc, task::JoinSet};
@@ -170,6 +171,7 @@ impl Daemon {
             },
             mark_stopping
         );
+        worker.settle().await;
         ticker.stop().await;
         endpoints.cancel();
         while tasks.join_next().await.is_some() {}
@@ -293,7 +295,14 @@ impl Runner for DaemonRunner {
             run.cancel.token().clone(),
             Arc::new(move |event| hub.tell(&feed, event)),
         );
-        let record = self.worker.run(job, wish.request, due, &context).await;
+        let mut record = self.worker.run(job, wish.request, due, &context).await;
+        if record.outcome == Some(RunOutcome::Cancelled)
+            && run.cancel.reason() == Some(CancelReason::Stopping)
+        {
+            // Nobody wanted this run gone: the next start makes up for it, as for one that the process's end cut off.
+            record.outcome = Some(RunOutcome::Interrupted);
+            self.worker.remember(&record).await;
+        }
         self.hub.end(&record);
         look(&self.worker, &self.hub, job).await;
         outcome(&record)
@@ -308,7 +317,7 @@ fn outcome(record: &RunRecord) -> Outcome {
     match record.outcome {
         // A snapshot that looks wrong will look the same the next time; a destination that is missing one gets the next.
         Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect) => Outcome::Succeeded,
-        Some(RunOutcome::Cancelled) => Outcome::Cancelled,
+        Some(RunOutcome::Cancelled | RunOutcome::Interrupted) => Outcome::Cancelled,
         _ => Outcome::Failed { retryable: record.retryable },
     }
 }

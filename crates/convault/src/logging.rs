@@ -24,17 +24,23 @@ impl LevelHandle {
     }
 }
 
-/// Begins to log to standard error. `level` is a level, or a list of `target=level`.
-pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<LevelHandle> {
+/// Begins to log to standard error. `level` is a level, or a list of `target=level`; `journal` says whether standard
+/// error goes to the journal.
+pub(crate) fn start(format: LogFormat, level: &str, journal: bool) -> anyhow::Result<LevelHandle> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
+    let format = match format {
+        LogFormat::Auto if terminal => LogFormat::Text,
+        LogFormat::Auto if journal => LogFormat::Journald,
+        LogFormat::Auto => LogFormat::Json,
+        chosen => chosen,
+    };
     let layer = match format {
         LogFormat::Json => {
             layer.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
         }
         LogFormat::Journald => layer.with_ansi(false).event_format(Journald).boxed(),
-        LogFormat::Auto if !terminal => layer.with_ansi(false).event_format(Journald).boxed(),
         LogFormat::Auto | LogFormat::Text => layer.with_ansi(terminal).with_target(false).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(layer).try_init()?;

@@ -3,21 +3,20 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use convault_convex_client::ConnectionSettings;
-use convault_core::{Clock, DeploymentName, DestinationName, Source, Store};
+use convault_core::{Clock, DeploymentName, DestinationName, Store};
 use convault_exporter::DeploymentSource;
 use convault_settings::{DeploymentSettings, DestinationPlace, DestinationSettings, Settings};
 use convault_uploader::{DirectoryStore, S3Profile, S3Settings, S3Store, S3Timeouts, UploaderError};
 
 /// Every deployment by name.
-pub(crate) type Sources = BTreeMap<DeploymentName, Arc<dyn Source>>;
+pub(crate) type Sources = BTreeMap<DeploymentName, Arc<DeploymentSource>>;
 /// Every destination by name.
 pub(crate) type Stores = BTreeMap<DestinationName, Arc<dyn Store>>;
 
 /// Every deployment of the settings. Connects to none.
 pub(crate) fn sources(settings: &Settings, clock: &Arc<dyn Clock>) -> Sources {
     let make = |deployment: &DeploymentSettings| {
-        let source: Arc<dyn Source> =
-            Arc::new(DeploymentSource::new(source_settings(deployment), Arc::clone(clock)));
+        let source = Arc::new(DeploymentSource::new(source_settings(deployment), Arc::clone(clock)));
         (deployment.name.clone(), source)
     };
     settings.deployments.iter().map(make).collect()

@@ -1,6 +1,6 @@
 //! Runs one job once, with the real deployment and the real destinations, and writes it into the history.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use convault_core::{
     Clock, DestinationResult, Journal, Kind, RunId, RunOutcome, RunRecord, StartRequest, Store, Verb,
@@ -56,6 +56,14 @@ impl Worker {
         job.to.iter().filter_map(|name| self.stores.get(name).cloned()).collect()
     }
 
+    /// Waits until exports that stopped runs had asked for are cancelled on their deployments, but not for long.
+    pub(crate) async fn settle(&self) {
+        let all = futures::future::join_all(self.sources.values().map(|source| source.settle()));
+        if tokio::time::timeout(SETTLE_WITHIN, all).await.is_err() {
+            tracing::warn!("an export of a stopped run may still be going on at its deployment");
+        }
+    }
+
     /// A new run's identifier.
     pub(crate) fn new_id(&self) -> RunId {
         RunId::new(self.clock.now(), rand::random())
@@ -103,7 +111,8 @@ impl Worker {
         convault_jobs::backup(backup, source.as_ref(), &self.stores_of(job), context).await
     }
 
-    async fn remember(&self, run: &RunRecord) {
+    /// Writes a run into the history; a failure is a warning, since the destinations hold the truth.
+    pub(crate) async fn remember(&self, run: &RunRecord) {
         if let Err(error) = self.journal.record(run).await {
             tracing::warn!("the run history could not be written: {}", convault_jobs::chain(&error));
         }
@@ -187,6 +196,9 @@ impl Worker {
         convault_jobs::prune(store, &plan, context).await
     }
 }
+
+/// How long the end of the process may wait for exports to be cancelled.
+const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 
 /// How far back in the history interrupted runs are looked for.
 const REMEMBERED_RUNS: usize = 200;

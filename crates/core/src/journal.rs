@@ -34,9 +34,9 @@ pub enum RunOutcome {
     Suspect,
     /// There is no new snapshot.
     Failed,
-    /// Somebody asked it to stop, or the daemon stopped.
+    /// Somebody asked it to stop.
     Cancelled,
-    /// The process ended in the middle; found out at the next start.
+    /// The daemon stopped, or the process ended, in the middle. A scheduled run is made up for at the next start.
     Interrupted,
 }
 

@@ -154,7 +154,9 @@ fn listen_place(section: &Section<'_>, reading: &mut Reading<'_>) -> Place {
 fn parse_upload_memory(text: &str) -> Result<u64, Refusal> {
     let bytes = quantity::size_bytes(text).ok_or_else(|| Refusal::expected(Form::Size.expected()))?;
     if bytes < LEAST_UPLOAD_MEMORY_BYTES {
-        return Err(Refusal::expected("20MiB or more: two parts of 5 MiB, the smallest that S3 takes, for a snapshot and two for its index"));
+        return Err(Refusal::expected(
+            "20MiB or more: two parts of 5 MiB, the smallest that S3 takes, for a snapshot and two for its index",
+        ));
     }
     Ok(bytes)
 }

@@ -32,6 +32,11 @@ impl Environment {
         Some((text("AWS_ACCESS_KEY_ID")?, Secret::new(text("AWS_SECRET_ACCESS_KEY")?)))
     }
 
+    /// Whether standard error goes to the journal: systemd sets `JOURNAL_STREAM` for its services.
+    pub fn has_journal(&self) -> bool {
+        self.get("JOURNAL_STREAM").is_some()
+    }
+
     /// The value of a variable, of any encoding.
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str)

@@ -435,7 +435,8 @@ keep = { hourly = 24 }
 "#;
     let environment = convault_settings::Environment::new([("KEY", "prod:crm|secret")]);
     let read = |text: &str| {
-        convault_settings::Settings::parse(std::path::Path::new("FILE"), text, &environment).map_err(|e| e.to_string())
+        convault_settings::Settings::parse(std::path::Path::new("FILE"), text, &environment)
+            .map_err(|e| e.to_string())
     };
     let problems = read(text).unwrap_err();
     assert!(problems.contains("job.hourly.keep"), "{problems}");

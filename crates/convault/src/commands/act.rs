@@ -80,7 +80,10 @@ async fn act_here(
         }
     }
     tokio::select! {
-        record = work => Ok(record),
+        record = work => {
+            worker.settle().await;
+            Ok(record)
+        }
         () = surroundings.stop_at_once.cancelled() => {
             Err(ExitWith(Exit::Stopped, "left without cleaning up; the next run does".to_owned()).into())
         }

@@ -67,7 +67,7 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         return run::run(&surroundings).await;
     }
     let level = ["error", "info", "debug"][usize::from(arguments.verbose.min(2))];
-    logging::start(LogFormat::Text, level)?;
+    logging::start(LogFormat::Text, level, false)?;
     let signals = watch_signals(&surroundings)?;
     let exit = match arguments.verb {
         Verb::Run => unreachable!("it was handled above"),

@@ -11,7 +11,11 @@ use crate::{
 
 pub(crate) async fn run(surroundings: &Surroundings) -> anyhow::Result<Exit> {
     let settings = surroundings.settings()?;
-    let levels = logging::start(settings.daemon.log, &settings.daemon.log_level)?;
+    let levels = logging::start(
+        settings.daemon.log,
+        &settings.daemon.log_level,
+        surroundings.environment.has_journal(),
+    )?;
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
