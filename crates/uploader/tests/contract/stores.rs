@@ -3,7 +3,7 @@
 use std::{any::Any, path::PathBuf};
 
 use convault_core::{DestinationName, Secret, Store};
-use convault_simulator::s3::{S3Server, S3ServerConfig};
+use convault_simulator::s3::{RunningS3, S3Server, S3ServerConfig};
 use convault_uploader::{DirectoryStore, MemoryStore, S3Profile, S3Settings, S3Store, S3Timeouts};
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -27,16 +27,17 @@ pub(crate) async fn directory() -> Option<Place> {
 }
 
 pub(crate) async fn s3_in_memory() -> Option<Place> {
-    Some(own_server(None).await)
+    let (running, store) = own_server(None).await;
+    Some(Place { store, _kept: Box::new(running) })
 }
 
 pub(crate) async fn s3_on_disk() -> Option<Place> {
     let root = tempfile::tempdir().unwrap();
-    let place = own_server(Some(root.path().to_owned())).await;
-    Some(Place { _kept: Box::new((root, place._kept)), ..place })
+    let (running, store) = own_server(Some(root.path().to_owned())).await;
+    Some(Place { store, _kept: Box::new((running, root)) })
 }
 
-async fn own_server(root: Option<PathBuf>) -> Place {
+async fn own_server(root: Option<PathBuf>) -> (RunningS3, Box<dyn Store>) {
     let server = S3Server::new(S3ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         root,
@@ -46,7 +47,8 @@ async fn own_server(root: Option<PathBuf>) -> Place {
     });
     let running = server.start().await.unwrap();
     let settings = settings(running.endpoint(), "convault", "convault-secret", "contract", "/convex/");
-    Place { store: Box::new(S3Store::new(destination(), &settings).unwrap()), _kept: Box::new(running) }
+    let store = S3Store::new(destination(), &settings).unwrap();
+    (running, Box::new(store))
 }
 
 /// A server that is none of ours, where `CONVAULT_TEST_S3_ENDPOINT` names one: its bucket must exist, and each
