@@ -22,6 +22,9 @@ use crate::{
 /// At most this many ids are named in a manifest and a message.
 const MOST_IDS: usize = 100;
 
+/// Looking for unfinished uploads at the end may not hold up the report for longer.
+const LAST_SWEEP: Duration = Duration::from_secs(30);
+
 /// One wish for a snapshot: the job's settings, and why it is made now.
 #[derive(Debug, Clone)]
 pub struct BackupJob {
@@ -84,8 +87,25 @@ pub async fn backup(
             RunRecord { retryable, destinations, ..record(job, &run, outcome, chain(&error), context) }
         }
     };
+    leave_no_upload(job, stores, context).await;
     context.tell(RunEvent::Finished { record: Box::new(record.clone()) });
     record
+}
+
+/// Aborts what is left unfinished of this run itself: an upload whose beginning or end got no answer. Runs that end
+/// well have none. The next run cannot do it, since to its eyes only runs that died are dead.
+async fn leave_no_upload(job: &BackupJob, stores: &[Arc<dyn Store>], context: &RunContext) {
+    let own = std::slice::from_ref(&context.id);
+    let sweeps = stores.iter().map(|store| async move {
+        match tokio::time::timeout(LAST_SWEEP, sweep(store.as_ref(), &job.deployment, own, context)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot see whether an upload is left unfinished"),
+            Err(_) => {
+                tracing::debug!(destination = %store.destination(), "the list of unfinished uploads took too long");
+            }
+        }
+    });
+    futures::future::join_all(sweeps).await;
 }
 
 /// The record of a run that goes on: without outcome.
@@ -252,14 +272,14 @@ async fn snapshot(
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
-    let transferred = transfer(job, source, export, stores, context).await?;
+    let transferred = transfer(job, source, export, stores, &mut run.warnings, context).await?;
     run.read_bytes = transferred.read_bytes;
     for warning in &transferred.found.findings.warnings {
         warn(run, context, warning.to_string());
     }
     context.phase(RunPhase::Manifest);
     let manifest = manifest(job, preflight, repository, export, &transferred, run.started, context);
-    let mut results = settle(job, transferred, &manifest, context).await;
+    let mut results = settle(job, transferred, &manifest, &mut run.warnings, context).await;
     results.append(&mut run.lost);
     if results.iter().all(|result| result.problem.is_some()) {
         let error = JobError::AllDestinationsFailed(problems(&results));

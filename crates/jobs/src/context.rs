@@ -1,11 +1,14 @@
 //! What every run is handed: its identifier, the time, somewhere to tell what it does, and a way to be stopped.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use convault_core::{Clock, RunEvent, RunId, RunPhase};
 use tokio_util::sync::CancellationToken;
 
 use crate::JobError;
+
+/// Long enough for a proxy or a server to come back, short beside the time an export takes.
+const DOWNLOAD_PAUSE: Duration = Duration::from_secs(2);
 
 /// The surroundings of one run. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +19,8 @@ pub struct RunContext {
     pub clock: Arc<dyn Clock>,
     /// When cancelled, the run stops at its next safe point and leaves nothing half done.
     pub stop: CancellationToken,
+    /// How long the run waits before it downloads an export a second time; before the third, three times as long.
+    pub download_pause: Duration,
     events: Arc<dyn Fn(RunEvent) + Send + Sync>,
 }
 
@@ -27,7 +32,7 @@ impl RunContext {
         stop: CancellationToken,
         events: Arc<dyn Fn(RunEvent) + Send + Sync>,
     ) -> Self {
-        Self { id, clock, stop, events }
+        Self { id, clock, stop, download_pause: DOWNLOAD_PAUSE, events }
     }
 
     /// Waits for `work`, or ends with [`JobError::Stopped`] as soon as the run is told to stop; `work` is then dropped.

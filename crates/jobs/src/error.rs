@@ -15,7 +15,9 @@ pub enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What the deployment sent is not a whole, consistent export.
-    #[error("the export that arrived cannot be trusted, so no snapshot was made of it")]
+    #[error(
+        "the export that arrived cannot be trusted, so no snapshot was made of it; if this comes again, look at the deployment and at what stands between it and here"
+    )]
     Archive(#[from] ArchiveError),
     /// The export is too large for the memory that uploads may use.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use convault_core::{Part, PartPlan, Sha256, Sha256Stream, Store};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     JobError,
@@ -118,9 +119,9 @@ impl FanOut {
         }
     }
 
-    /// Sends what is left and waits until every destination has it all or has failed. No object is visible yet,
-    /// unless it fitted into one part.
-    pub(crate) async fn close(mut self) -> Sent {
+    /// Sends what is left and waits until every destination has it all or has failed, or `stop` gives up those that
+    /// have not. No object is visible yet, unless it fitted into one part.
+    pub(crate) async fn close(mut self, stop: &CancellationToken) -> Sent {
         let last = self.cut().await;
         for lane in self.lanes.iter().filter(|lane| lane.is_open()) {
             if last.number == 1 {
@@ -132,7 +133,7 @@ impl FanOut {
         }
         drop(last);
         let stall_limit = self.stall_limit;
-        let lanes = self.lanes.drain(..).map(|lane| wait(lane, stall_limit));
+        let lanes = self.lanes.drain(..).map(|lane| wait(lane, stall_limit, stop));
         let lanes = futures::future::join_all(lanes).await;
         Sent { length_bytes: self.length_bytes, sha256: self.sha256.finish(), lanes }
     }
@@ -151,9 +152,9 @@ impl FanOut {
     }
 }
 
-async fn wait(lane: Lane, stall_limit: Duration) -> LaneResult {
+async fn wait(lane: Lane, stall_limit: Duration, stop: &CancellationToken) -> LaneResult {
     let store = Arc::clone(&lane.store);
-    let stop = lane.stop_token();
+    let give_up = lane.stop_token();
     let mut progress = lane.progress_receiver();
     let done = lane.done();
     tokio::pin!(done);
@@ -161,12 +162,12 @@ async fn wait(lane: Lane, stall_limit: Duration) -> LaneResult {
         let deadline = *progress.borrow_and_update() + stall_limit;
         tokio::select! {
             result = &mut done => break result,
-            Ok(()) = progress.changed() => {}
-            () = tokio::time::sleep_until(deadline) => {
-                stop.cancel();
-                break done.await;
-            }
+            Ok(()) = progress.changed() => continue,
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep_until(deadline) => {}
         }
+        give_up.cancel();
+        break done.await;
     };
     LaneResult { store, result }
 }

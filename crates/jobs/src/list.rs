@@ -99,7 +99,7 @@ pub async fn inventory(store: &dyn Store, deployment: &DeploymentName) -> Result
     Ok(inventory)
 }
 
-async fn read_manifest(
+pub(crate) async fn read_manifest(
     store: &dyn Store,
     layout: &Layout,
     deployment: &DeploymentName,

@@ -10,7 +10,7 @@ use convault_core::{
 };
 
 use crate::{
-    BackupJob, JobError, RunContext,
+    BackupJob, JobError, ListedState, RunContext,
     error::chain,
     fan_out::{FanOut, Sent},
     lane::{Finishing, LaneError},
@@ -34,10 +34,12 @@ struct Behind {
 }
 
 /// Makes the snapshot exist wherever it can. `manifest` is what all manifests share; the objects are filled in.
+/// Destinations that fell behind are added to `warnings`.
 pub(crate) async fn settle(
     job: &BackupJob,
     transferred: Transferred,
     manifest: &Manifest,
+    warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Vec<DestinationResult> {
     let Transferred { zip, index, zip_name, .. } = transferred;
@@ -68,6 +70,7 @@ pub(crate) async fn settle(
                 finished
             }
             Err(LaneError::Store(error)) => Err(error.into()),
+            Err(LaneError::Stalled) if context.stop.is_cancelled() => Err(JobError::Stopped),
             Err(LaneError::Stalled) => {
                 let limit = job.stall_limit.as_secs();
                 behind.push(Behind { store, why: format!("it took no data for {limit} s") });
@@ -88,6 +91,16 @@ pub(crate) async fn settle(
         }
     }
     for late in behind {
+        if let Some(from) = &complete {
+            let text = format!(
+                "{} fell behind ({}); copying the snapshot there from {}",
+                late.store.destination(),
+                late.why,
+                from.destination()
+            );
+            context.warning(text.clone());
+            warnings.push(text);
+        }
         results.push(refill(job, late, complete.as_deref(), &expected, manifest, context).await);
     }
     results
@@ -178,12 +191,14 @@ async fn write_manifest(
     let manifest = Manifest { objects, ..manifest.clone() };
     let bytes = Bytes::from(manifest.to_bytes());
     let key = Layout::new(manifest.deployment.clone()).manifest(&manifest.id);
-    match store.put(&key, bytes.clone(), PutMode::IfAbsent).await {
-        Err(error) if error.kind != StoreErrorKind::AlreadyExists => return Err(error.into()),
-        // A lost answer to our own request, or somebody else's manifest: reading it back decides.
-        _ => {}
-    }
-    if read_small(store, &key, bytes.len() as u64).await? != bytes {
+    let put = store.put(&key, bytes.clone(), PutMode::IfAbsent).await;
+    // A failed put may have worked all the same, its answer lost, and one that finds a manifest may have found its
+    // own: reading it back decides.
+    let found = match (put, read_small(store, &key, bytes.len() as u64).await) {
+        (Err(error), Err(_)) if error.kind != StoreErrorKind::AlreadyExists => return Err(error.into()),
+        (_, found) => found?,
+    };
+    if found != bytes {
         let what = "the manifest read back is not the one that was written".to_owned();
         return Err(JobError::Damaged { place: format!("{} {key}", store.location()), what });
     }
@@ -208,11 +223,8 @@ async fn given_up(
     manifest: &Manifest,
     context: &RunContext,
 ) -> DestinationResult {
-    let layout = Layout::new(manifest.deployment.clone());
-    for object in expected {
-        if let Err(error) = store.delete(&layout.object(&manifest.id, &object.name)).await {
-            tracing::warn!(%error, "an object without a snapshot stays behind");
-        }
+    if let Err(error) = remove(store, expected, manifest).await {
+        tracing::warn!("objects of a snapshot that was given up stay behind: {}", chain(&error));
     }
     let destination = store.destination().clone();
     context.tell(RunEvent::Destination {
@@ -221,6 +233,26 @@ async fn given_up(
         problem: Some(why.clone()),
     });
     DestinationResult { destination, stored_bytes: 0, problem: Some(why) }
+}
+
+/// The manifest goes first, and the objects only after it: one whose answer was lost may be there, and must not
+/// speak for objects that are gone. Under a manifest that is not this run's, everything is left as it is.
+async fn remove(store: &dyn Store, expected: &[Expected; 2], manifest: &Manifest) -> Result<(), JobError> {
+    let layout = Layout::new(manifest.deployment.clone());
+    let found = crate::list::read_manifest(store, &layout, &manifest.deployment, manifest.id.clone()).await?;
+    match found.state {
+        ListedState::Snapshot(found)
+            if Manifest { objects: Vec::new(), ..found.as_ref().clone() } == *manifest =>
+        {
+            store.delete(&layout.manifest(&manifest.id)).await?;
+        }
+        ListedState::NoManifest => {}
+        ListedState::Snapshot(_) | ListedState::Unreadable(_) => return Ok(()),
+    }
+    for object in expected {
+        store.delete(&layout.object(&manifest.id, &object.name)).await?;
+    }
+    Ok(())
 }
 
 async fn refill(
@@ -236,12 +268,6 @@ async fn refill(
         return given_up(store.as_ref(), expected, late.why, manifest, context).await;
     };
     context.phase(RunPhase::Refill);
-    context.warning(format!(
-        "{} fell behind ({}); copying the snapshot there from {}",
-        store.destination(),
-        late.why,
-        from.destination()
-    ));
     match copy_all(job, from, &store, expected, manifest, context).await {
         Ok(bytes) => stored(store.as_ref(), bytes, context),
         Err(error) => {
@@ -292,7 +318,7 @@ async fn copy(
         copy.abort().await;
         return Err(error);
     }
-    let mut sent = copy.close().await;
+    let mut sent = copy.close(&context.stop).await;
     let lane = sent.lanes.pop().expect("the copy has one destination");
     match lane.result {
         Ok(finishing) => match finishing.finish().await {
@@ -302,6 +328,7 @@ async fn copy(
             result => Ok(result?),
         },
         Err(LaneError::Store(error)) => Err(error.into()),
+        Err(LaneError::Stalled) if context.stop.is_cancelled() => Err(JobError::Stopped),
         Err(LaneError::Stalled) => Err(JobError::Store(StoreError {
             kind: StoreErrorKind::Transient,
             destination: to.destination().clone(),

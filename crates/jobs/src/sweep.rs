@@ -32,7 +32,7 @@ pub(crate) async fn sweep(
     }
     if aborted > 0 {
         context.message(format!(
-            "{}: aborted {aborted} unfinished upload(s) of earlier runs",
+            "{}: aborted {aborted} unfinished upload(s) of runs that ended early",
             store.destination()
         ));
     }

@@ -17,7 +17,6 @@ use crate::{
 
 /// An export is downloaded this often before the run gives up.
 const ATTEMPTS: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const BETWEEN_PROGRESS: Duration = Duration::from_millis(200);
 /// Parts of the index, which is small and of unknown length, one being filled while another is sent.
 const INDEX_PLAN: PartPlan = PartPlan { part_bytes: convault_core::MIN_PART_BYTES, parts_in_memory: 2 };
@@ -36,15 +35,17 @@ pub(crate) struct Transferred {
     pub(crate) read_bytes: u64,
 }
 
-/// Transfers `export` to `stores`, again from the start where bytes were lost or changed on the way.
+/// Transfers `export` to `stores`, again from the start where bytes were lost or changed on the way, which is added
+/// to `warnings`.
 pub(crate) async fn transfer(
     job: &BackupJob,
     source: &dyn Source,
     export: &Export,
     stores: &[Arc<dyn Store>],
+    warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Result<Transferred, JobError> {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = context.download_pause;
     let mut read_bytes = 0;
     for attempt in 1.. {
         let error = match attempt_transfer(job, source, export, stores, &mut read_bytes, context).await {
@@ -54,8 +55,9 @@ pub(crate) async fn transfer(
         if attempt == ATTEMPTS || !is_worth_another_download(&error) {
             return Err(error);
         }
-        context
-            .warning(format!("{}; downloading again ({attempt} of {ATTEMPTS})", crate::error::chain(&error)));
+        let text = format!("{}; downloading again ({attempt} of {ATTEMPTS})", crate::error::chain(&error));
+        context.warning(text.clone());
+        warnings.push(text);
         context.or_stop(tokio::time::sleep(pause)).await?;
         pause *= 3;
     }
@@ -98,7 +100,7 @@ async fn attempt_transfer(
     };
     match checked {
         Ok((found, culprits)) => {
-            let (zip, index) = tokio::join!(zip.close(), index.close());
+            let (zip, index) = tokio::join!(zip.close(&context.stop), index.close(&context.stop));
             Ok(Transferred { found, zip, index, zip_name, culprits, read_bytes: 0 })
         }
         Err(error) => {

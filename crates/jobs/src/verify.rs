@@ -57,7 +57,10 @@ pub async fn verify(
     context.phase(RunPhase::Verify);
     let all = list(store, deployment).await?;
     let mut report = VerifyReport::default();
-    for missing in only.iter().filter(|id| all.iter().all(|listed| listed.id != **id)) {
+    let is_there = |id: &SnapshotId| {
+        all.iter().any(|listed| listed.id == *id && !matches!(listed.state, ListedState::NoManifest))
+    };
+    for missing in only.iter().filter(|id| !is_there(id)) {
         report.faults.push(ObjectFault {
             id: missing.clone(),
             object: "manifest.json".to_owned(),
@@ -82,8 +85,7 @@ async fn verify_one(
     report: &mut VerifyReport,
     context: &RunContext,
 ) -> Result<(), JobError> {
-    let fault =
-        |object: &str, what: String| ObjectFault {
+    let fault = |object: &str, what: String| ObjectFault {
         id: listed.id.clone(),
         object: object.to_owned(),
         what,

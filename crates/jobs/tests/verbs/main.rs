@@ -1,0 +1,22 @@
+//! Each verb over destinations in memory that fail on demand, fed by exports made of bytes.
+
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod destinations;
+#[cfg(test)]
+mod download;
+#[cfg(test)]
+mod export;
+#[cfg(test)]
+mod lending;
+#[cfg(test)]
+mod nth_call;
+#[cfg(test)]
+mod prune;
+#[cfg(test)]
+mod stop;
+#[cfg(test)]
+mod verify;
