@@ -30,7 +30,7 @@ pub(crate) fn damaged_at_the_source(file_bytes: usize) -> Bytes {
 }
 
 fn export(file_bytes: usize, spoil: impl FnOnce(&mut [u8])) -> Bytes {
-    let mut file: Vec<u8> = (0..file_bytes).map(|at| (at * 31 % 251) as u8).collect();
+    let mut file: Vec<u8> = (0..=250).cycle().take(file_bytes).collect();
     let row = format!(
         r#"{{"_id":"{FILE_ID}","_creationTime":1700000000000.0,"sha256":"{}","size":{file_bytes},"contentType":null,"internalId":"8c2d5a4e-0d4e-4b1c-9a2e-0f3a1b2c3d4e"}}"#,
         base64::engine::general_purpose::STANDARD.encode(Sha256::of(&file).0),

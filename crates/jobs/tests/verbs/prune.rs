@@ -75,7 +75,7 @@ async fn an_unreadable_manifest_protects_its_objects() {
     ] {
         store.put(&key, unreadable.clone(), PutMode::Overwrite).await.unwrap();
         let plan = plan(&store, 1).await;
-        assert_eq!(plan.left_alone, [oldest.id.clone()]);
+        assert_eq!(plan.left_alone, std::slice::from_ref(&oldest.id));
         prune(&store, &plan, &Run::new().context).await.unwrap();
         assert_eq!(store.contents(&key).unwrap(), unreadable);
         for object in &oldest.objects {

@@ -10,7 +10,7 @@ use crate::{
     export::{FakeSource, sound},
 };
 
-/// Runs a backup, and stops it once nothing moves any more.
+/// Runs a backup, and stops it once nothing moves any more, which must not take much longer.
 async fn stopped(source: &dyn Source, store: &MemoryStore) -> RunRecord {
     let run = Run::new();
     let stores = [destination(store)];
@@ -19,7 +19,10 @@ async fn stopped(source: &dyn Source, store: &MemoryStore) -> RunRecord {
         run.context.stop.cancel();
     };
     let job = job();
-    tokio::join!(convault_jobs::backup(&job, source, &stores, &run.context), stop).0
+    let begun = tokio::time::Instant::now();
+    let (record, ()) = tokio::join!(convault_jobs::backup(&job, source, &stores, &run.context), stop);
+    assert!(begun.elapsed() < Duration::from_secs(6), "it took {:?} to stop", begun.elapsed());
+    record
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,8 +43,8 @@ async fn a_sound_snapshot_is_sound_and_read_only_when_asked() {
     let cheap = verified(&store, VerifyDepth::Cheap).await;
     assert_eq!((cheap.sound.as_slice(), cheap.read_bytes), ([manifest.id.clone()].as_slice(), 0));
     let read = verified(&store, VerifyDepth::ReadData).await;
-    assert_eq!(read.sound, [manifest.id.clone()]);
     assert_eq!(read.read_bytes, manifest.stored_bytes());
+    assert_eq!(read.sound, [manifest.id]);
 }
 
 #[tokio::test(start_paused = true)]
