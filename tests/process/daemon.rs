@@ -35,7 +35,7 @@ async fn a_backup_goes_to_the_daemon_and_monitoring_sees_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_in_the_middle_of_a_backup_leaves_no_snapshot_and_no_export() {
-    let setting = Setting::with_export_time(&[], Duration::from_secs(60)).await;
+    let setting = Setting::with_export_time(&[], Duration::from_mins(1)).await;
     let mut daemon = RunningDaemon::start(&setting).await;
     let mut client = quiet(&setting).spawn().unwrap();
     daemon.wait_for("asked for export").await;
@@ -49,7 +49,12 @@ async fn stopping_in_the_middle_of_a_backup_leaves_no_snapshot_and_no_export() {
         .count();
     assert_eq!(zips, 0);
     let cancels = setting.deployment.counters().requests.get("POST /api/export/cancel/{id}").copied();
-    assert_eq!(cancels, Some(1), "the export would go on at the deployment: {:?}", setting.deployment.counters());
+    assert_eq!(
+        cancels,
+        Some(1),
+        "the export would go on at the deployment: {:?}",
+        setting.deployment.counters()
+    );
     assert_eq!(setting.json(&["list"]).await.as_array().unwrap().len(), 0);
 }
 

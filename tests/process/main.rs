@@ -1,5 +1,8 @@
 //! The real program, as a person and a service manager use it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a real process takes real time")]
+
 mod daemon;
 mod support;
 mod verbs;

@@ -120,7 +120,7 @@ impl RunningDaemon {
         let mut daemon = Self { child, log, address: String::new() };
         let text = daemon.wait_for("ready").await;
         let listen = text.split("listen=").nth(1).unwrap();
-        daemon.address = listen.split_whitespace().next().unwrap().to_owned();
+        listen.split_whitespace().next().unwrap().clone_into(&mut daemon.address);
         daemon
     }
 
@@ -138,7 +138,7 @@ impl RunningDaemon {
             }
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended ({ended:?}) before it said {text:?}: {log}");
-            assert!(began.elapsed() < Duration::from_secs(60), "the daemon never said {text:?}: {log}");
+            assert!(began.elapsed() < Duration::from_mins(1), "the daemon never said {text:?}: {log}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -156,7 +156,7 @@ impl RunningDaemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "the daemon does not end: {}", self.log());
+            assert!(began.elapsed() < Duration::from_mins(1), "the daemon does not end: {}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -15,7 +15,7 @@ reached · 78 the settings are wrong";
 #[derive(Debug, Parser)]
 #[command(name = "convault", version, about, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// The settings file [default: $CONVAULT_CONFIG, else /etc/convault/convault.toml]
+    /// The settings file [default: `$CONVAULT_CONFIG`, else `/etc/convault/convault.toml`]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON instead of text
@@ -180,8 +180,8 @@ pub(crate) struct Simulate {
     /// A fault to show, NAME or NAME=VALUE; may be repeated; `--fault list` names them all
     #[arg(long = "fault", value_name = "NAME[=VALUE]")]
     pub(crate) faults: Vec<String>,
-    /// Serve S3 there too; its key pair is $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, else convault and
-    /// convault-secret
+    /// Serve S3 there too; its key pair is `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`, else `convault`
+    /// and `convault-secret`
     #[arg(long, value_name = "ADDR")]
     pub(crate) s3_listen: Option<std::net::SocketAddr>,
     /// Keep S3 objects there instead of in memory

@@ -8,7 +8,7 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     layer::SubscriberExt as _,
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
     reload,
     util::SubscriberInitExt as _,
 };
@@ -73,7 +73,7 @@ where
             Level::DEBUG | Level::TRACE => 7,
         };
         write!(writer, "<{priority}>")?;
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             write!(writer, "{}", span.name())?;
             let extensions = span.extensions();
             if let Some(fields) = extensions.get::<tracing_subscriber::fmt::FormattedFields<N>>()

@@ -1,5 +1,4 @@
 //! The one module that writes to standard output and standard error for people.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the printing module")]
 
 use std::io::{IsTerminal as _, Write as _};
 

@@ -39,7 +39,7 @@ impl Progress {
             RunEvent::Message { text, .. } => self.say(text),
             RunEvent::Warning { text, .. } => self.say(&format!("warning: {text}")),
             RunEvent::Destination { destination, problem: None, .. } => {
-                self.say(&format!("{destination}: stored"))
+                self.say(&format!("{destination}: stored"));
             }
             RunEvent::Destination { destination, problem: Some(problem), .. } => {
                 self.say(&format!("{destination}: {problem}"));

@@ -169,7 +169,13 @@ impl MemoryStore {
         }
     }
 
-    fn write(&self, key: &str, body: Bytes, mode: &PutMode, attempt: &Attempt) -> Result<Stored, StoreError> {
+    fn write(
+        &self,
+        key: &str,
+        body: &Bytes,
+        mode: &PutMode,
+        attempt: &Attempt,
+    ) -> Result<Stored, StoreError> {
         let mut state = self.lock();
         let present = state.objects.get(key).map(|object| object.etag.clone());
         match mode {
@@ -187,6 +193,7 @@ impl MemoryStore {
         state.serial += 1;
         let etag = format!("\"{}\"", state.serial);
         let size_bytes = body.len() as u64;
+        let body = Bytes::copy_from_slice(body);
         let object = Object { body, etag: etag.clone(), modified: self.clock.now() };
         state.objects.insert(key.to_owned(), object);
         Ok(Stored { size_bytes, checksum_confirmed: true, etag: Some(etag) })
@@ -229,7 +236,7 @@ impl Store for MemoryStore {
     async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
         let attempt = self.attempt("put", key);
         let lost = self.enter(MemoryOperation::Put, &attempt).await?;
-        answer(self.write(key, body, &mode, &attempt)?, lost, &attempt)
+        answer(self.write(key, &body, &mode, &attempt)?, lost, &attempt)
     }
 
     async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
@@ -345,7 +352,8 @@ impl Upload for MemoryUpload {
         let pending = state.uploads.get_mut(&self.upload_id);
         let pending = pending
             .ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "the upload was finished or aborted"))?;
-        pending.parts.insert(part.number, part.body);
+        // A copy: what is handed in may be a borrowed buffer that the caller wants back.
+        pending.parts.insert(part.number, Bytes::copy_from_slice(&part.body));
         drop(state);
         answer((), lost, &attempt)
     }
@@ -363,7 +371,7 @@ impl Upload for MemoryUpload {
         for part in parts.values() {
             body.extend_from_slice(part);
         }
-        let stored = self.store.write(&self.key, body.freeze(), &self.mode, &attempt)?;
+        let stored = self.store.write(&self.key, &body.freeze(), &self.mode, &attempt)?;
         self.store.lock().uploads.remove(&self.upload_id);
         answer(stored, lost, &attempt)
     }

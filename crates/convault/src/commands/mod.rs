@@ -178,11 +178,9 @@ fn no_snapshot(id: Option<&SnapshotId>, deployments: &[DeploymentName], one: &On
     let names: Vec<&str> = deployments.iter().map(DeploymentName::as_str).collect();
     let deployment = names.join(", ");
     let destination = one.destination.as_ref().map_or("any destination".to_owned(), ToString::to_string);
-    match id {
-        Some(id) => JobError::NoSuchSnapshot { id: id.clone(), deployment, destination }.into(),
-        None => {
-            let text = format!("there is no good snapshot of {deployment} in {destination}");
-            ExitWith(Exit::NotFound, text).into()
-        }
+    if let Some(id) = id {
+        return JobError::NoSuchSnapshot { id: id.clone(), deployment, destination }.into();
     }
+    let text = format!("there is no good snapshot of {deployment} in {destination}");
+    ExitWith(Exit::NotFound, text).into()
 }

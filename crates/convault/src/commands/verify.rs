@@ -39,7 +39,9 @@ pub(crate) async fn verify(surroundings: &Surroundings, verify: Verify) -> anyho
     if surroundings.json {
         print::json(&reports.iter().map(|(title, report)| value(title, report)).collect::<Vec<_>>());
     } else {
-        reports.iter().for_each(|(title, report)| show(title, report));
+        for (title, report) in &reports {
+            show(title, report);
+        }
     }
     if nothing {
         return Err(ExitWith(Exit::NotFound, "there is no snapshot to verify".to_owned()).into());
