@@ -17,8 +17,6 @@ use convault_uploader::MemoryStore;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-use crate::lending::Lending;
-
 /// Less than a part, so that an export with such a file is put in one request.
 pub(crate) const SMALL: usize = 1000;
 /// More than a part, so that an export with such a file is uploaded in two.
@@ -77,7 +75,7 @@ impl Run {
 
 /// A destination as a run is given it.
 pub(crate) fn destination(store: &MemoryStore) -> Arc<dyn Store> {
-    Arc::new(Lending(store.clone()))
+    Arc::new(store.clone())
 }
 
 /// Runs a job once into these destinations.

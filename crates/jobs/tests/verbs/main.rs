@@ -11,7 +11,6 @@ mod download;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
-mod lending;
 #[cfg(test)]
 mod nth_call;
 #[cfg(test)]
