@@ -49,7 +49,7 @@ pub(crate) fn start(format: LogFormat, level: &str, journal: bool) -> anyhow::Re
 
 /// What is said of a level of ours; the ticker's library says things at `info` that concern nobody.
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    Ok(EnvFilter::try_new(format!("tokio_cron_scheduler=warn,{level}"))?)
+    Ok(EnvFilter::try_new(format!("{}=warn,{level}", convault_scheduler::TICKER_LOG_TARGET))?)
 }
 
 /// One line per event: `<4>run{id=… job=nightly}: text`. Journald takes the priority off and adds its own time.

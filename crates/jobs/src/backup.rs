@@ -272,7 +272,8 @@ async fn snapshot(
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
-    let transferred = transfer(job, source, export, stores, &mut run.warnings, context).await?;
+    let transferred =
+        transfer(job, source, export, stores, &mut run.warnings, &mut run.lost, context).await?;
     run.read_bytes = transferred.read_bytes;
     for warning in &transferred.found.findings.warnings {
         warn(run, context, warning.to_string());
@@ -301,7 +302,8 @@ async fn snapshot(
     })
 }
 
-fn problems(results: &[DestinationResult]) -> String {
+/// Every problem after the name of its destination.
+pub(crate) fn problems(results: &[DestinationResult]) -> String {
     let list: Vec<String> = results
         .iter()
         .filter_map(|result| {

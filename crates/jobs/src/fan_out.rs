@@ -6,12 +6,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use convault_core::{Part, PartPlan, Sha256, Sha256Stream, Store};
+use convault_core::{DestinationName, Part, PartPlan, Sha256, Sha256Stream, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     JobError,
+    error::chain,
     lane::{Finishing, Lane, LaneError},
     pool::{Buffer, Pool},
 };
@@ -138,17 +139,28 @@ impl FanOut {
         Sent { length_bytes: self.length_bytes, sha256: self.sha256.finish(), lanes }
     }
 
-    /// Gives everything up and waits until no upload of it is left.
-    pub(crate) async fn abort(mut self) {
+    /// Gives everything up and waits until no upload of it is left. Gives the destinations that had failed before,
+    /// and why.
+    pub(crate) async fn abort(mut self) -> Vec<(DestinationName, String)> {
         self.filling = None;
+        let failed_before: Vec<bool> = self.lanes.iter().map(|lane| !lane.is_open()).collect();
         for lane in &self.lanes {
             lane.give_up();
         }
-        for lane in self.lanes.drain(..) {
-            if let Ok(finishing) = lane.done().await {
-                finishing.abort().await;
+        let mut failures = Vec::new();
+        for (lane, failed) in self.lanes.drain(..).zip(failed_before) {
+            let destination = lane.store.destination().clone();
+            match lane.done().await {
+                Ok(finishing) => finishing.abort().await,
+                Err(LaneError::Store(error)) if failed => failures.push((destination, chain(&error))),
+                Err(LaneError::Stalled) if failed => {
+                    failures
+                        .push((destination, format!("it took no data for {} s", self.stall_limit.as_secs())));
+                }
+                Err(_) => {}
             }
         }
+        failures
     }
 }
 

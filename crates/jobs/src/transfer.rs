@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use convault_archive::{Cause, Culprit, CulpritKind, Finished, Options};
 use convault_core::{
-    Export, Layout, PartPlan, RunEvent, RunPhase, Source, SourceError, SourceErrorKind, Store,
+    DestinationName, DestinationResult, Export, Layout, PartPlan, RunEvent, RunPhase, Source, SourceError,
+    SourceErrorKind, Store,
 };
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -36,19 +37,21 @@ pub(crate) struct Transferred {
 }
 
 /// Transfers `export` to `stores`, again from the start where bytes were lost or changed on the way, which is added
-/// to `warnings`.
+/// to `warnings`. Where no destination is left, what went wrong in each is added to `lost`.
 pub(crate) async fn transfer(
     job: &BackupJob,
     source: &dyn Source,
     export: &Export,
     stores: &[Arc<dyn Store>],
     warnings: &mut Vec<String>,
+    lost: &mut Vec<DestinationResult>,
     context: &RunContext,
 ) -> Result<Transferred, JobError> {
     let mut pause = context.download_pause;
     let mut read_bytes = 0;
     for attempt in 1.. {
-        let error = match attempt_transfer(job, source, export, stores, &mut read_bytes, context).await {
+        let attempted = attempt_transfer(job, source, export, stores, &mut read_bytes, lost, context).await;
+        let error = match attempted {
             Ok(transferred) => return Ok(Transferred { read_bytes, ..transferred }),
             Err(error) => error,
         };
@@ -80,6 +83,7 @@ async fn attempt_transfer(
     export: &Export,
     stores: &[Arc<dyn Store>],
     read_bytes: &mut u64,
+    lost: &mut Vec<DestinationResult>,
     context: &RunContext,
 ) -> Result<Transferred, JobError> {
     context.phase(RunPhase::Transfer);
@@ -104,10 +108,25 @@ async fn attempt_transfer(
             Ok(Transferred { found, zip, index, zip_name, culprits, read_bytes: 0 })
         }
         Err(error) => {
-            tokio::join!(zip.abort(), index.abort());
+            let (zip, index) = tokio::join!(zip.abort(), index.abort());
+            if let JobError::AllDestinationsFailed(_) = error {
+                lost.extend(each_once(zip.into_iter().chain(index)));
+                return Err(JobError::AllDestinationsFailed(crate::backup::problems(lost)));
+            }
             Err(error)
         }
     }
+}
+
+/// What went wrong in each destination: the snapshot's own failure, or else that of its index.
+fn each_once(failures: impl Iterator<Item = (DestinationName, String)>) -> Vec<DestinationResult> {
+    let mut results: Vec<DestinationResult> = Vec::new();
+    for (destination, problem) in failures {
+        if results.iter().all(|result| result.destination != destination) {
+            results.push(DestinationResult { destination, stored_bytes: 0, problem: Some(problem) });
+        }
+    }
+    results
 }
 
 async fn stream_through(

@@ -22,4 +22,4 @@ pub use job::{Past, RetryPolicy, ScheduledJob};
 pub use runner::{Cancel, CancelReason, Outcome, Run, Runner, Why};
 pub use scheduler::{Scheduler, SchedulerError, Stop, StopReport};
 pub use state::{Cause, Ended, JobState, LastRun, RetryState, RunningState};
-pub use trigger::{Ticker, TriggerError};
+pub use trigger::{TICKER_LOG_TARGET, Ticker, TriggerError};

@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::{sync::mpsc, task::JoinSet, time};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
+/// The name under which the ticker's library logs; what it says at `info` concerns nobody.
+pub const TICKER_LOG_TARGET: &str = "tokio_cron_scheduler";
+
 /// How often the clock is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 

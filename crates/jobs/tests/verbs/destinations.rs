@@ -103,6 +103,7 @@ async fn where_all_fail_the_run_fails_and_nothing_is_left() {
     let kind = StoreErrorKind::Full;
     for (operation, size) in [
         (MemoryOperation::PutPart, TWO_PARTS),
+        (MemoryOperation::PutPart, 4 * TWO_PARTS),
         (MemoryOperation::Finish, TWO_PARTS),
         (MemoryOperation::Upload, TWO_PARTS),
         (MemoryOperation::Put, SMALL),
@@ -136,7 +137,10 @@ async fn where_all_stall_the_run_fails_and_nothing_is_left() {
     let source = FakeSource::of(sound(3 * TWO_PARTS));
     let record = back_up_into(&job(), &source, &[&near, &far]).await;
     assert_eq!(record.outcome, Some(RunOutcome::Failed), "{}", record.message);
-    assert!(record.message.contains("stopped taking data"), "{}", record.message);
+    for name in ["near", "far"] {
+        assert!(record.message.contains(&format!("{name}: it took no data for 60 s")), "{}", record.message);
+        assert!(problem(&record, name).is_some());
+    }
     assert_nothing_left(&near).await;
     assert_nothing_left(&far).await;
 }
