@@ -210,14 +210,15 @@ fn refuse_rivals(jobs: &[JobSettings], reading: &mut Reading<'_>) {
     for (number, job) in jobs.iter().enumerate() {
         let rival = jobs[..number].iter().find_map(|other| {
             let shared = job.to.iter().find(|destination| other.to.contains(destination))?;
-            let alike = job.keep == other.keep && job.time_zone == other.time_zone;
+            let alike =
+                job.keep == other.keep && job.time_zone == other.time_zone && job.files == other.files;
             (job.deployment == other.deployment && !alike).then_some((other, shared))
         });
         if let Some((other, shared)) = rival {
             let found = format!("another rule than that of job {}, which stores there too", other.name);
             let expected = format!(
-                "equal `keep` and `time_zone` in jobs that store one deployment in one destination ({shared}): each \
-                 would delete what the other keeps"
+                "equal `keep`, `time_zone` and `files` in jobs that store one deployment in one destination \
+                 ({shared}): each would delete what the other keeps"
             );
             reading.problem(file.clone(), &format!("job.{}.keep", job.name), found, expected);
         }

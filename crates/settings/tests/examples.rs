@@ -69,10 +69,7 @@ fn the_examples_warn_only_of_what_they_say() {
     assert_eq!(warnings("minimal.toml"), [""; 0]);
     assert_eq!(warnings("self-hosted.toml"), [""; 0]);
     assert_eq!(warnings("providers.toml"), [""; 0]);
-    assert_eq!(
-        warnings("crm-to-s3-and-disk.toml"),
-        ["job.before-deploy: there is no `schedule`, so this job runs only on demand"]
-    );
+    assert_eq!(warnings("crm-to-s3-and-disk.toml"), [""; 0]);
     assert_eq!(
         warnings("container.toml"),
         [
