@@ -38,9 +38,8 @@ pub(crate) enum Body {
 pub(crate) fn fixtures() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "tests are told in the environment where the fixtures are")]
     let told = std::env::var_os("CONVAULT_FIXTURES").map(PathBuf::from);
-    let folder = told
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"))
-        .join("convex");
+    let folder =
+        told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/convex"));
     if folder.is_dir() {
         return Some(folder);
     }
