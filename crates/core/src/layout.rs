@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentName, RunId, SnapshotId};
+use crate::{DeploymentName, MarkKind, RunId, SnapshotId};
 
 /// The key of the file that makes a prefix a repository.
 pub const REPOSITORY_KEY: &str = "convault.json";
@@ -14,6 +14,10 @@ pub struct RepositoryFile {
     pub format: u32,
     /// The identifier of this repository, made once.
     pub repository: RunId,
+    /// The public key that signed manifests when the repository was made, as minisign writes it; later ones lie under
+    /// `keys/`. For people who check by hand: which keys are trusted, the settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
 }
 
 /// The keys of one deployment.
@@ -52,6 +56,67 @@ impl Layout {
     pub fn object(&self, id: &SnapshotId, name: &str) -> String {
         format!("{}/snapshots/{id}/{name}", self.deployment)
     }
+
+    /// What a run writes first, in the folder of the snapshot it may become.
+    pub fn run_start(&self, id: &SnapshotId) -> String {
+        self.object(id, Self::RUN_START_NAME)
+    }
+
+    /// The prefix below which each snapshot has a folder of marks, ending in a slash.
+    pub fn marks_prefix(&self) -> String {
+        format!("{}/marks/", self.deployment)
+    }
+
+    /// A mark on a snapshot.
+    pub fn mark(&self, id: &SnapshotId, mark: &RunId, kind: MarkKind) -> String {
+        format!("{}/marks/{id}/{mark}-{}.json", self.deployment, kind.as_str())
+    }
+
+    /// The prefix of proofs, ending in a slash.
+    pub fn proofs_prefix(&self) -> String {
+        format!("{}/proofs/", self.deployment)
+    }
+
+    /// The proof of a run that read a snapshot's data, or found it damaged.
+    pub fn snapshot_proof(&self, id: &SnapshotId, run: &RunId) -> String {
+        format!("{}/proofs/{id}/{run}-verify.json", self.deployment)
+    }
+
+    /// The proof of everything else that run looked at.
+    pub fn run_proof(&self, run: &RunId) -> String {
+        format!("{}/proofs/runs/{run}-verify.json", self.deployment)
+    }
+
+    /// The prefix of prune records, ending in a slash.
+    pub fn prunes_prefix(&self) -> String {
+        format!("{}/prunes/", self.deployment)
+    }
+
+    /// The record of a prune.
+    pub fn prune_record(&self, run: &RunId) -> String {
+        format!("{}/prunes/{run}.json", self.deployment)
+    }
+
+    /// The deployment's lease.
+    pub fn lease(&self) -> String {
+        format!("leases/{}.json", self.deployment)
+    }
+
+    /// The signature of the object `key`.
+    pub fn signature_of(key: &str) -> String {
+        format!("{key}{}", Self::SIGNATURE_SUFFIX)
+    }
+
+    /// A public key, as a file that stock minisign reads.
+    pub fn public_key(key_id: &str) -> String {
+        format!("keys/{key_id}.pub")
+    }
+
+    /// What a signature's key has behind that of what it signs.
+    pub const SIGNATURE_SUFFIX: &'static str = ".minisig";
+
+    /// The name of the record that a run writes first.
+    pub const RUN_START_NAME: &'static str = "start.json";
 
     /// The name of a snapshot's ZIP, from the snapshot's time in nanoseconds: `snapshot_<ts>.zip`.
     pub fn zip_name(snapshot_ts_ns: i64) -> String {

@@ -11,15 +11,22 @@ mod event;
 mod id;
 mod index;
 mod journal;
+mod judgement;
 mod layout;
+mod lease;
 mod manifest;
+mod mark;
 mod names;
 mod parts;
+mod proof;
+mod prune_record;
 mod retention;
+mod run_start;
 mod schedule;
 mod secret;
 mod source;
 mod store;
+mod tier;
 
 pub use clock::{Clock, SystemClock};
 pub use control::{
@@ -31,20 +38,28 @@ pub use event::{RunEvent, RunPhase};
 pub use id::{ParseRunIdError, RunId, SnapshotId};
 pub use index::{EntryKind, INDEX_FORMAT, IndexEntry, IndexHeader, IndexLine, IndexTotals, ResumePoint};
 pub use journal::{DestinationResult, Journal, JournalError, RunOutcome, RunRecord, Verb};
+pub use judgement::{Hold, Judgement, Standing, is_fenced_off};
 pub use layout::{Layout, REPOSITORY_KEY, RepositoryFile};
+pub use lease::{Holder, LEASE_FORMAT, Lease};
 pub use manifest::{
-    Coverage, FilesMode, Kind, MANIFEST_FORMAT, Manifest, ManifestError, NotCovered, ObjectRole, Problem,
-    ReadBack, SourceFacts, StoredObject, TableNames, TableTotals, Totals, Verdict, Verification,
+    Coverage, DocumentFormat, FilesMode, Kind, MANIFEST_FORMAT, Manifest, ManifestError, NotCovered,
+    ObjectRole, Problem, ReadBack, SourceFacts, StoredObject, TableNames, TableTotals, Totals, Verdict,
+    Verification,
 };
+pub use mark::{MARK_FORMAT, Mark, MarkKind};
 pub use names::{DeploymentName, DestinationName, InvalidName, JobName};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
+pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
+pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
 pub use retention::{Candidate, Decision, Keep, Reason, RetentionPlan, plan as plan_retention};
+pub use run_start::{RUN_START_FORMAT, RunStart};
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::Secret;
 pub use source::{
     Export, ExportRequest, ExportStream, Preflight, Progress, Release, Source, SourceError, SourceErrorKind,
 };
 pub use store::{
-    Abilities, Ability, ByteStream, ObjectInfo, Part, PutMode, Store, StoreError, StoreErrorKind, Stored,
-    UnfinishedUpload, Upload,
+    Abilities, Ability, ByteStream, DefaultLock, Lock, LockMode, ObjectInfo, ObjectVersion, Part, PutMode,
+    Store, StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
+pub use tier::Tier;

@@ -58,6 +58,17 @@ pub enum FilesMode {
     None,
 }
 
+/// How the documents of an export are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DocumentFormat {
+    /// Since 2026-03-11: lossless.
+    #[default]
+    Uniform,
+    /// Before: number types are in the schema entries.
+    Legacy,
+}
+
 /// Facts about the deployment the snapshot was taken of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFacts {
@@ -69,6 +80,9 @@ pub struct SourceFacts {
     pub export_id: String,
     /// Whether the export had been asked for by somebody else.
     pub adopted: bool,
+    /// How the export's documents are written.
+    #[serde(default)]
+    pub documents: DocumentFormat,
 }
 
 /// What an object of a snapshot is.
@@ -318,7 +332,7 @@ impl Manifest {
 fn is_plain_file_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
-        && name != "manifest.json"
+        && !matches!(name, "manifest.json" | "manifest.json.minisig" | "start.json")
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
@@ -344,6 +358,7 @@ pub(crate) mod tests {
                 server_version: "unknown".into(),
                 export_id: "x".into(),
                 adopted: false,
+                documents: DocumentFormat::Uniform,
             },
             files: FilesMode::Inline,
             objects: vec![StoredObject {

@@ -24,7 +24,7 @@ fn check(text: &str) -> Result<(), InvalidName> {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $check:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -34,7 +34,7 @@ macro_rules! name {
             /// Takes `text` as a name: 1 to 63 of `a-z 0-9 - _`, starting with a letter or digit.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
                 let text = text.into();
-                check(&text)?;
+                $check(&text)?;
                 Ok(Self(text))
             }
 
@@ -74,20 +74,53 @@ macro_rules! name {
 
 name! {
     /// The name of a deployment: what is protected. It is the folder of its snapshots in every destination.
-    DeploymentName
+    DeploymentName, check
 }
 name! {
     /// The name of a destination: a configured place that snapshots are stored in.
-    DestinationName
+    DestinationName, check
 }
 name! {
-    /// The name of a job: a deployment, a schedule, and where its snapshots go.
-    JobName
+    /// The name of a job: a deployment, a schedule, and where its snapshots go. The daemon's own tasks have names that
+    /// no user can give: see [`JobName::verify`].
+    JobName, task
+}
+
+/// The name of the verify task of one deployment in one destination: `verify/offsite/crm`.
+fn task(text: &str) -> Result<(), InvalidName> {
+    let parts = text.strip_prefix(VERIFY_TASK).and_then(|rest| rest.split_once('/'));
+    match parts {
+        Some((destination, deployment)) => check(destination).and_then(|()| check(deployment)),
+        None => check(text),
+    }
+}
+
+const VERIFY_TASK: &str = "verify/";
+
+impl JobName {
+    /// The daemon's task of verifying what `destination` holds of `deployment`.
+    pub fn verify(destination: &DestinationName, deployment: &DeploymentName) -> Self {
+        Self(format!("{VERIFY_TASK}{destination}/{deployment}"))
+    }
+
+    /// Whether this is a task of the daemon and no job of the settings.
+    pub fn is_task(&self) -> bool {
+        self.0.contains('/')
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::DeploymentName;
+    use super::{DeploymentName, DestinationName, JobName};
+
+    #[test]
+    fn a_task_has_a_name_that_survives_being_written() {
+        let name = JobName::verify(&DestinationName::new("off").unwrap(), &DeploymentName::new("crm").unwrap());
+        assert_eq!(name.as_str(), "verify/off/crm");
+        assert_eq!(JobName::new("verify/off/crm").unwrap(), name);
+        assert!(name.is_task() && !JobName::new("verify").unwrap().is_task());
+        assert!(JobName::new("verify/off").is_err() && JobName::new("a/b/c").is_err());
+    }
 
     #[test]
     fn a_name_cannot_leave_its_folder() {

@@ -133,6 +133,53 @@ pub struct UnfinishedUpload {
     pub started: Timestamp,
 }
 
+/// One version of an object in a bucket that keeps versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The key, relative to the destination's prefix.
+    pub key: String,
+    /// The store's identifier of the version. Opaque; only good for the same key.
+    pub version: String,
+    /// Size in bytes; 0 for a deletion.
+    pub size_bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+    /// The store's entity tag, where it has one. Opaque.
+    pub etag: Option<String>,
+    /// Whether this is what a plain read of the key finds.
+    pub latest: bool,
+    /// Whether this is a deletion (a *delete marker*): it has no content, and what it hides can still be read.
+    pub deletion: bool,
+}
+
+/// Who may lift a lock before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockMode {
+    /// Credentials with a permission of their own for that.
+    Governance,
+    /// Nobody, not even the owner of the account.
+    Compliance,
+}
+
+/// A retention date on one version of an object (S3 Object Lock): until then that version cannot be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Who may lift it.
+    pub mode: LockMode,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What a bucket puts on every new object by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefaultLock {
+    /// Who may lift it.
+    pub mode: LockMode,
+    /// For how many days.
+    pub days: u32,
+}
+
 /// Whether a store has an ability: found out by doing, never assumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,6 +205,31 @@ pub struct Abilities {
     pub checksums: Ability,
     /// Unfinished uploads can be listed.
     pub list_uploads: Ability,
+    /// What is overwritten or deleted can still be read as an older version.
+    pub versions: Ability,
+    /// A version can be locked against deletion for a time. Only what the bucket says of itself: a lock that was
+    /// tried out could not be taken off again.
+    pub locks: Ability,
+    /// What the bucket puts on every new object by itself.
+    pub default_lock: Option<DefaultLock>,
+}
+
+impl Abilities {
+    /// Why this store cannot hold leases; `None` where it can.
+    pub fn why_no_leases(&self) -> Option<&'static str> {
+        if let Some(_lock) = self.default_lock {
+            return Some(
+                "its bucket locks every new object by default, and a lease is rewritten every minute",
+            );
+        }
+        match (self.put_if_absent, self.replace_if_match) {
+            (Ability::Works, Ability::Works) => None,
+            (Ability::Ignored, _) | (_, Ability::Ignored) => {
+                Some("it answers conditional writes with success and overwrites all the same")
+            }
+            _ => Some("it refuses conditional writes"),
+        }
+    }
 }
 
 /// The bytes of an object, or of a range of it, as they arrive.
@@ -200,6 +272,51 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Aborts an unfinished upload found by [`Store::list_uploads`]. One that is gone already succeeds.
     async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError>;
+
+    /// Every version of every object whose key begins with `prefix`, in ascending key order, the newest version of a
+    /// key first. [`StoreErrorKind::Unsupported`] where the store keeps none.
+    fn list_versions(&self, prefix: &str) -> BoxStream<'static, Result<ObjectVersion, StoreError>> {
+        let error = self.unsupported("list versions", prefix);
+        Box::pin(futures::stream::once(std::future::ready(Err(error))))
+    }
+
+    /// Reads one version of an object, or the bytes `range` of it.
+    async fn get_version(
+        &self,
+        key: &str,
+        _version: &str,
+        _range: Option<Range<u64>>,
+    ) -> Result<ByteStream, StoreError> {
+        Err(self.unsupported("get a version", key))
+    }
+
+    /// Deletes one version of an object for good. One that is locked is an error of kind [`StoreErrorKind::Denied`];
+    /// one that is gone already succeeds.
+    async fn delete_version(&self, key: &str, _version: &str) -> Result<(), StoreError> {
+        Err(self.unsupported("delete a version", key))
+    }
+
+    /// The lock on an object's newest version; `None` where there is none.
+    async fn lock(&self, key: &str) -> Result<Option<Lock>, StoreError> {
+        Err(self.unsupported("read the lock", key))
+    }
+
+    /// Locks an object's newest version, or extends its lock. Shortening one is refused by the store.
+    async fn set_lock(&self, key: &str, _lock: Lock) -> Result<(), StoreError> {
+        Err(self.unsupported("lock", key))
+    }
+
+    /// The error of a store that lacks an ability.
+    fn unsupported(&self, action: &'static str, key: &str) -> StoreError {
+        StoreError {
+            kind: StoreErrorKind::Unsupported,
+            destination: self.destination().clone(),
+            action,
+            key: key.to_owned(),
+            message: "this kind of destination does not have that".to_owned(),
+            source: None,
+        }
+    }
 
     /// Tries out what the store can do, with small objects under `probe/`, which it removes again where it may.
     async fn abilities(&self) -> Result<Abilities, StoreError>;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use convault_core::{
-    DeploymentName, DestinationResult, Export, ExportRequest, FilesMode, JobName, Keep, Kind,
+    DeploymentName, DestinationResult, DocumentFormat, Export, ExportRequest, FilesMode, JobName, Keep, Kind,
     MANIFEST_FORMAT, Manifest, Preflight, Problem, Progress, PutMode, Release, RunEvent, RunId, RunOutcome,
     RunPhase, RunRecord, Source, SourceFacts, Store, TableNames, TableTotals, Totals, Verb, Verdict,
     Verification,
@@ -373,6 +373,10 @@ fn manifest(
             server_version: preflight.server_version.clone(),
             export_id: export.id.clone(),
             adopted: export.adopted,
+            documents: match findings.format {
+                convault_archive::ExportFormat::Uniform => DocumentFormat::Uniform,
+                convault_archive::ExportFormat::Legacy => DocumentFormat::Legacy,
+            },
         },
         files: job.files,
         objects: Vec::new(),

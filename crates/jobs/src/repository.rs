@@ -31,7 +31,7 @@ pub(crate) async fn open_or_make(store: &dyn Store, new_id: &RunId) -> Result<Re
     if let Some(file) = read(store).await? {
         return Ok(file);
     }
-    let file = RepositoryFile { format: REPOSITORY_FORMAT, repository: new_id.clone() };
+    let file = RepositoryFile { format: REPOSITORY_FORMAT, repository: new_id.clone(), public_key: None };
     let mut body = serde_json::to_vec_pretty(&file).expect("a repository file has only string keys");
     body.push(b'\n');
     match store.put(REPOSITORY_KEY, Bytes::from(body), PutMode::IfAbsent).await {

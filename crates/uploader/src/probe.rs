@@ -27,7 +27,16 @@ async fn try_out(store: &dyn Store, key: &str) -> Result<Abilities, StoreError> 
     let replace_if_match = try_replace(store, key).await?;
     let checksums =
         if first.checksum_confirmed && parts_confirmed { Ability::Works } else { Ability::Ignored };
-    Ok(Abilities { put_if_absent, finish_if_absent, replace_if_match, checksums, list_uploads })
+    Ok(Abilities {
+        put_if_absent,
+        finish_if_absent,
+        replace_if_match,
+        checksums,
+        list_uploads,
+        versions: Ability::Refused,
+        locks: Ability::Refused,
+        default_lock: None,
+    })
 }
 
 /// Uploads to the key that is taken: once to be refused, and once to see whether checksums come back.
