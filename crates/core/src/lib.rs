@@ -51,7 +51,10 @@ pub use names::{DeploymentName, DestinationName, InvalidName, JobName};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
-pub use retention::{Candidate, Decision, Keep, Reason, RetentionPlan, plan as plan_retention};
+pub use retention::{
+    CalendarDay, CalendarEntry, Candidate, Decision, Keep, Reason, RetentionPlan, keep_horizon,
+    plan as plan_retention, wanted_by,
+};
 pub use run_start::{RUN_START_FORMAT, RunStart};
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::Secret;

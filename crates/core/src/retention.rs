@@ -1,65 +1,31 @@
 //! Retention: which snapshots are kept, and why. A pure function of what is there, the rule, and the time.
 //!
 //! A slot (an hour, a day, a week, a month, a year in the job's time zone) is represented by the *first good*
-//! snapshot in it. A snapshot's time is the deployment's, not the daemon's and not the order of keys. Only good
-//! snapshots represent slots; a suspect one is kept for people to look at, and while it is the newest, nothing is
-//! removed at all.
+//! snapshot in it, for ever. A slot belongs to a snapshot by the deployment's clock, not the daemon's and not the
+//! order of keys; which was the first is decided by the store's clock, so that nothing added later takes its place.
+//! Only good snapshots represent slots. A suspect or damaged one is kept for a while for people to look at; while a
+//! suspect one is the newest, nothing is removed at all. A snapshot from the future is kept and counts for nothing.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+mod calendar;
+mod horizon;
+mod keep;
+mod slots;
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use crate::SnapshotId;
+pub use self::{
+    calendar::{CalendarDay, CalendarEntry},
+    horizon::keep_horizon,
+    keep::Keep,
+    slots::wanted_by,
+};
+use crate::{Hold, SnapshotId, Standing, Tier};
 
-/// How long a suspect snapshot is kept once a good one has followed it.
-const SUSPECT_KEPT: Duration = Duration::from_hours(30 * 24);
-
-/// What to keep. The default keeps everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Keep {
-    /// This many newest good snapshots.
-    pub last: u32,
-    /// One for each of this many newest hours that have one.
-    pub hourly: u32,
-    /// One for each of this many newest days that have one.
-    pub daily: u32,
-    /// One for each of this many newest weeks (from Monday, ISO 8601) that have one.
-    pub weekly: u32,
-    /// One for each of this many newest months that have one.
-    pub monthly: u32,
-    /// One for each of this many newest years that have one.
-    pub yearly: u32,
-    /// Every good snapshot that is not older than this.
-    pub within: Option<Duration>,
-    /// The floor: never fewer good snapshots than this, whatever the rest says; at least 1.
-    pub at_least_verified: u32,
-}
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self {
-            last: 0,
-            hourly: 0,
-            daily: 0,
-            weekly: 0,
-            monthly: 0,
-            yearly: 0,
-            within: None,
-            at_least_verified: 3,
-        }
-    }
-}
-
-impl Keep {
-    /// Whether no rule limits anything: then everything is kept.
-    pub fn keeps_everything(&self) -> bool {
-        self.within.is_none()
-            && [self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly]
-                .iter()
-                .all(|n| *n == 0)
-    }
-}
+/// How long a suspect or damaged snapshot is kept for people to look at, once a good one has followed it.
+const KEPT_FOR_PEOPLE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// A snapshot, as far as retention is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +35,31 @@ pub struct Candidate {
     /// Its time, by the deployment's clock.
     pub time: Timestamp,
     /// Whether it counts as good.
-    pub good: bool,
+    pub standing: Standing,
+    /// Since when, by the store's clock: when its manifest was written; for an accepted one the later of that and of
+    /// its accept mark; for a damaged one when its newest damaged mark was written.
+    pub since: Timestamp,
+    /// A wish that it is not deleted.
+    pub hold: Option<Hold>,
     /// It may not be deleted before this time.
     pub keep_until: Option<Timestamp>,
+}
+
+impl Candidate {
+    /// Whether it may represent slots, be among the newest, and count towards the floor.
+    fn counts(&self, now: Timestamp) -> bool {
+        self.standing == Standing::Good && self.time <= now
+    }
+
+    /// Of all that count in a slot, the one with the least of this represents it.
+    fn precedence(&self) -> (Timestamp, Timestamp, &SnapshotId) {
+        (self.since, self.time, &self.id)
+    }
+
+    /// The newest has the greatest of this.
+    fn recency(&self) -> (Timestamp, &SnapshotId) {
+        (self.time, &self.id)
+    }
 }
 
 /// Why a snapshot is kept or removed.
@@ -87,8 +75,8 @@ pub enum Reason {
     },
     /// It represents a slot.
     Slot {
-        /// `hourly`, `daily`, `weekly`, `monthly` or `yearly`.
-        tier: &'static str,
+        /// The unit.
+        tier: Tier,
         /// The slot, such as `2026-11-22` or `2026-W47`.
         slot: String,
     },
@@ -101,16 +89,45 @@ pub enum Reason {
         /// Until when.
         until: Timestamp,
     },
+    /// A person put a hold on it.
+    Held {
+        /// Until when; `None` means until somebody releases it.
+        until: Option<Timestamp>,
+    },
     /// It looks wrong, and a person has not looked yet.
     Suspect,
+    /// What is stored of it is not what its manifest says, and it may yet be repaired.
+    Damaged,
     /// The newest snapshot looks wrong: nothing is removed until a good one follows.
     Frozen,
-    /// Its time is in the future by the daemon's clock, which may be wrong.
+    /// Its time is in the future by the daemon's clock; one of the two clocks may be wrong.
     Future,
     /// No rule keeps it.
     NotKept,
     /// It looked wrong, a good one followed, and the time for looking at it is over.
     SuspectExpired,
+    /// It is damaged, a good one followed, and the time for repairing it is over.
+    DamagedExpired,
+}
+
+impl Reason {
+    /// The reason in one or two words, for a calendar.
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::NoRule => "no rule",
+            Self::Last { .. } => "last",
+            Self::Slot { tier, .. } => tier.as_str(),
+            Self::Within => "within",
+            Self::Floor => "floor",
+            Self::KeepUntil { .. } => "until",
+            Self::Held { .. } => "held",
+            Self::Suspect | Self::SuspectExpired => "suspect",
+            Self::Damaged | Self::DamagedExpired => "damaged",
+            Self::Frozen => "frozen",
+            Self::Future => "future",
+            Self::NotKept => "not kept",
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -122,11 +139,15 @@ impl fmt::Display for Reason {
             Self::Within => f.write_str("within"),
             Self::Floor => f.write_str("floor"),
             Self::KeepUntil { until } => write!(f, "until {until}"),
+            Self::Held { until: Some(until) } => write!(f, "held until {until}"),
+            Self::Held { until: None } => f.write_str("held until it is released"),
             Self::Suspect => f.write_str("suspect, kept to be looked at"),
+            Self::Damaged => f.write_str("damaged, kept to be repaired"),
             Self::Frozen => f.write_str("frozen: the newest snapshot is suspect"),
             Self::Future => f.write_str("its time is in the future"),
             Self::NotKept => f.write_str("no rule keeps it"),
             Self::SuspectExpired => f.write_str("suspect, followed by a good one, and 30 days old"),
+            Self::DamagedExpired => f.write_str("damaged for 30 days, and followed by a good one"),
         }
     }
 }
@@ -160,119 +181,114 @@ impl RetentionPlan {
     }
 }
 
-struct Tier {
-    name: &'static str,
-    number: u32,
-    slot: fn(&Zoned) -> String,
-}
-
-fn tiers(keep: &Keep) -> [Tier; 5] {
-    [
-        Tier {
-            name: "hourly",
-            number: keep.hourly,
-            slot: |time| time.strftime("%Y-%m-%d %H:00%:z").to_string(),
-        },
-        Tier { name: "daily", number: keep.daily, slot: |time| time.strftime("%Y-%m-%d").to_string() },
-        Tier { name: "weekly", number: keep.weekly, slot: |time| time.strftime("%G-W%V").to_string() },
-        Tier { name: "monthly", number: keep.monthly, slot: |time| time.strftime("%Y-%m").to_string() },
-        Tier { name: "yearly", number: keep.yearly, slot: |time| time.strftime("%Y").to_string() },
-    ]
-}
-
-/// Decides what is kept of `candidates`, in any order. `now` is used only for `within`, `keep_until` and ages.
+/// Decides what is kept of `candidates`, in any order. `now` decides what is in the future, and is used for
+/// `within`, `keep_until`, holds and ages; for nothing else.
 pub fn plan(candidates: &[Candidate], keep: &Keep, time_zone: &TimeZone, now: Timestamp) -> RetentionPlan {
     let mut sorted: Vec<&Candidate> = candidates.iter().collect();
-    sorted.sort_by(|a, b| (b.time, &b.id).cmp(&(a.time, &a.id)));
-    let mut decisions: Vec<Decision> = sorted
+    sorted.sort_by(|a, b| b.recency().cmp(&a.recency()));
+    let mut reasons: Vec<Vec<Reason>> = sorted.iter().map(|_| Vec::new()).collect();
+
+    pin(&sorted, &mut reasons, keep, now);
+    keep_newest(&sorted, &mut reasons, keep, now);
+    for tier in Tier::ALL {
+        keep_slots(&sorted, &mut reasons, (tier, keep.of(tier)), time_zone, now);
+    }
+    keep_floor(&sorted, &mut reasons, keep, now);
+
+    let frozen = sorted
         .iter()
-        .map(|candidate| Decision {
-            id: candidate.id.clone(),
-            time: candidate.time,
-            keep: false,
-            reasons: vec![],
+        .find(|candidate| candidate.time <= now && candidate.standing != Standing::Damaged)
+        .is_some_and(|newest| newest.standing == Standing::Suspect);
+    let decisions = sorted
+        .iter()
+        .zip(reasons)
+        .map(|(candidate, mut reasons)| {
+            let keep = frozen || !reasons.is_empty();
+            if reasons.is_empty() {
+                reasons.push(if frozen { Reason::Frozen } else { reason_to_remove(candidate) });
+            }
+            Decision { id: candidate.id.clone(), time: candidate.time, keep, reasons }
         })
         .collect();
-
-    pin(&sorted, &mut decisions, keep, now);
-    for tier in tiers(keep) {
-        keep_slots(&sorted, &mut decisions, &tier, time_zone);
-    }
-    keep_floor(&sorted, &mut decisions, keep);
-
-    let frozen = sorted.first().is_some_and(|newest| !newest.good);
-    for (candidate, decision) in sorted.iter().zip(&mut decisions) {
-        decision.keep = !decision.reasons.is_empty();
-        if !decision.keep && frozen {
-            decision.keep = true;
-            decision.reasons.push(Reason::Frozen);
-        }
-        if !decision.keep {
-            decision.reasons.push(if candidate.good { Reason::NotKept } else { Reason::SuspectExpired });
-        }
-    }
     RetentionPlan { decisions, frozen }
 }
 
-fn pin(sorted: &[&Candidate], decisions: &mut [Decision], keep: &Keep, now: Timestamp) {
-    let newest_good = sorted.iter().find(|candidate| candidate.good).map(|candidate| candidate.time);
-    let mut good_seen = 0;
-    for (candidate, decision) in sorted.iter().zip(decisions) {
-        let age = now.duration_since(candidate.time);
-        let reasons = &mut decision.reasons;
+fn reason_to_remove(candidate: &Candidate) -> Reason {
+    match candidate.standing {
+        Standing::Good => Reason::NotKept,
+        Standing::Suspect => Reason::SuspectExpired,
+        Standing::Damaged => Reason::DamagedExpired,
+    }
+}
+
+/// What keeps a snapshot whatever else is there, and what keeps those that do not count.
+fn pin(sorted: &[&Candidate], reasons: &mut [Vec<Reason>], keep: &Keep, now: Timestamp) {
+    let newest_good = sorted.iter().find(|candidate| candidate.counts(now)).map(|candidate| candidate.time);
+    for (candidate, reasons) in sorted.iter().zip(reasons) {
         if keep.keeps_everything() {
             reasons.push(Reason::NoRule);
         }
         if let Some(until) = candidate.keep_until.filter(|until| *until > now) {
             reasons.push(Reason::KeepUntil { until });
         }
-        if age.is_negative() {
+        if let Some(Hold { until }) = candidate.hold.filter(|hold| hold.until.is_none_or(|until| until > now))
+        {
+            reasons.push(Reason::Held { until });
+        }
+        if candidate.time > now {
             reasons.push(Reason::Future);
         }
-        if candidate.good {
-            good_seen += 1;
-            if good_seen <= keep.last {
-                reasons.push(Reason::Last { number: good_seen });
+        let followed = newest_good.is_some_and(|good| good > candidate.time);
+        let age = now.duration_since(candidate.time.max(candidate.since));
+        if !followed || age <= KEPT_FOR_PEOPLE {
+            match candidate.standing {
+                Standing::Good => {}
+                Standing::Suspect => reasons.push(Reason::Suspect),
+                Standing::Damaged => reasons.push(Reason::Damaged),
             }
-            if keep.within.is_some_and(|within| age.unsigned_abs() <= within && !age.is_negative()) {
-                reasons.push(Reason::Within);
-            }
-        } else if newest_good.is_none_or(|good| good < candidate.time) || age.unsigned_abs() <= SUSPECT_KEPT {
-            reasons.push(Reason::Suspect);
         }
     }
 }
 
-fn keep_slots(sorted: &[&Candidate], decisions: &mut [Decision], tier: &Tier, time_zone: &TimeZone) {
-    let slot_of = |candidate: &Candidate| (tier.slot)(&candidate.time.to_zoned(time_zone.clone()));
-    let mut newest_slots = BTreeSet::new();
-    for candidate in sorted.iter().filter(|candidate| candidate.good) {
-        if newest_slots.len() >= tier.number as usize {
-            break;
+fn keep_newest(sorted: &[&Candidate], reasons: &mut [Vec<Reason>], keep: &Keep, now: Timestamp) {
+    let counting = sorted.iter().zip(reasons).filter(|(candidate, _)| candidate.counts(now));
+    for (number, (candidate, reasons)) in (1..).zip(counting) {
+        if number <= keep.last {
+            reasons.push(Reason::Last { number });
         }
-        newest_slots.insert(slot_of(candidate));
-    }
-    // From the oldest on, so that the first good snapshot of a slot is the one that represents it.
-    for (candidate, decision) in sorted.iter().zip(decisions).rev().filter(|(candidate, _)| candidate.good) {
-        let slot = slot_of(candidate);
-        if newest_slots.remove(&slot) {
-            decision.reasons.push(Reason::Slot { tier: tier.name, slot });
+        let age = now.duration_since(candidate.time);
+        if keep.within.is_some_and(|within| age.unsigned_abs() <= within) {
+            reasons.push(Reason::Within);
         }
     }
 }
 
-fn keep_floor(sorted: &[&Candidate], decisions: &mut [Decision], keep: &Keep) {
-    let floor = keep.at_least_verified.max(1) as usize;
-    let good = || sorted.iter().enumerate().filter(|(_, candidate)| candidate.good).map(|(place, _)| place);
-    let mut kept = good().filter(|place| !decisions[*place].reasons.is_empty()).count();
-    for place in good() {
-        if kept >= floor {
-            break;
+fn keep_slots(
+    sorted: &[&Candidate],
+    reasons: &mut [Vec<Reason>],
+    (tier, number): (Tier, u32),
+    time_zone: &TimeZone,
+    now: Timestamp,
+) {
+    let counting = || sorted.iter().copied().filter(|candidate| candidate.counts(now));
+    if number == 0 {
+        return;
+    }
+    let newest = slots::newest_slots(tier, number, counting(), time_zone);
+    for (slot, first) in slots::representatives(tier, counting(), time_zone) {
+        let place = sorted.iter().position(|candidate| std::ptr::eq(*candidate, first));
+        if let Some(place) = place.filter(|_| newest.contains(&slot)) {
+            reasons[place].push(Reason::Slot { tier, slot });
         }
-        if decisions[place].reasons.is_empty() {
-            decisions[place].reasons.push(Reason::Floor);
-            kept += 1;
-        }
+    }
+}
+
+/// The floor is the newest good ones, and not any that the other rules keep: what is added below them takes nothing
+/// from them.
+fn keep_floor(sorted: &[&Candidate], reasons: &mut [Vec<Reason>], keep: &Keep, now: Timestamp) {
+    let counting = sorted.iter().zip(reasons).filter(|(candidate, _)| candidate.counts(now));
+    for (_, reasons) in counting.take(keep.floor()).filter(|(_, reasons)| reasons.is_empty()) {
+        reasons.push(Reason::Floor);
     }
 }
 
@@ -282,9 +298,14 @@ mod tests {
 
     use super::*;
 
+    fn standing(good: bool) -> Standing {
+        if good { Standing::Good } else { Standing::Suspect }
+    }
+
     fn candidate(time: &str, good: bool) -> Candidate {
         let time: Timestamp = time.parse().unwrap();
-        Candidate { id: SnapshotId::new(time, 0), time, good, keep_until: None }
+        let standing = standing(good);
+        Candidate { id: SnapshotId::new(time, 0), time, standing, since: time, hold: None, keep_until: None }
     }
 
     fn text(plan: &RetentionPlan) -> String {
@@ -341,7 +362,7 @@ mod tests {
         let plan = plan(&all, &keep, &TimeZone::UTC, "2027-11-22T12:00:00Z".parse().unwrap());
         assert_eq!(
             text(&plan),
-            "remove 2026-11-22T04:00:00Z no rule keeps it\n\
+            "keep   2026-11-22T04:00:00Z floor\n\
              remove 2026-11-22T03:00:00Z no rule keeps it\n\
              keep   2026-11-22T02:00:00Z daily 2026-11-22\n\
              remove 2026-11-22T01:00:00Z suspect, followed by a good one, and 30 days old"
@@ -387,7 +408,9 @@ mod tests {
             let make = |(number, (time, good, until)): (usize, (i64, bool, Option<i64>))| Candidate {
                 id: SnapshotId::new(hour(time), u32::try_from(number).unwrap()),
                 time: hour(time),
-                good,
+                standing: standing(good),
+                since: hour(time),
+                hold: None,
                 keep_until: until.map(hour),
             };
             list.into_iter().enumerate().map(make).collect()
@@ -414,9 +437,9 @@ mod tests {
         fn never_below_the_floor(all in snapshots(), keep in rules()) {
             let now = Timestamp::from_second(1_800_000_000).unwrap();
             let plan = plan(&all, &keep, &TimeZone::UTC, now);
-            let good = |id: &SnapshotId| all.iter().any(|candidate| candidate.good && candidate.id == *id);
+            let good = |id: &SnapshotId| all.iter().any(|candidate| candidate.standing == Standing::Good && candidate.id == *id);
             let kept = plan.decisions.iter().filter(|decision| decision.keep && good(&decision.id)).count();
-            let there = all.iter().filter(|candidate| candidate.good).count();
+            let there = all.iter().filter(|candidate| candidate.standing == Standing::Good).count();
             prop_assert!(kept >= there.min(keep.at_least_verified.max(1) as usize));
             prop_assert!(plan.decisions.iter().all(|decision| !decision.reasons.is_empty()));
         }
@@ -437,7 +460,7 @@ mod tests {
             let before = plan(&all, &keep, &TimeZone::UTC, now);
             let time = Timestamp::from_second(1_760_000_000 - 3600).unwrap();
             let mut more = all.clone();
-            more.push(Candidate { id: SnapshotId::new(time, 999), time, good, keep_until: None });
+            more.push(Candidate { id: SnapshotId::new(time, 999), time, standing: standing(good), since: time, hold: None, keep_until: None });
             let after = plan(&more, &keep, &TimeZone::UTC, now);
             for decision in before.decisions.iter().filter(|decision| decision.keep) {
                 let later = after.decisions.iter().find(|other| other.id == decision.id).unwrap();

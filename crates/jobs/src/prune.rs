@@ -1,7 +1,7 @@
 //! Deletes what retention does not keep: first a plan that can be shown, then the deed.
 
 use convault_core::{
-    Candidate, DeploymentName, Keep, Layout, Manifest, RetentionPlan, RunPhase, SnapshotId, Store,
+    Candidate, DeploymentName, Keep, Layout, Manifest, RetentionPlan, RunPhase, SnapshotId, Standing, Store,
     plan_retention,
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -56,7 +56,9 @@ pub async fn plan_prune(
         .map(|manifest| Candidate {
             id: manifest.id.clone(),
             time: manifest.snapshot_time(),
-            good: manifest.is_good(),
+            standing: if manifest.is_good() { Standing::Good } else { Standing::Suspect },
+            since: manifest.snapshot_time(),
+            hold: None,
             keep_until: manifest.keep_until,
         })
         .collect();
