@@ -1,5 +1,6 @@
 //! The bytes of a snapshot: reads Convex's ZIP forward only as it streams ([`Reader`]), proves what can be proven
-//! of it ([`Findings`]), writes its index while it passes, and reads single entries and documents at random.
+//! of it ([`Findings`]), writes its index while it passes, and reads single entries and documents at random. Signs what
+//! is said of a snapshot, and tells who signed it ([`signature`]).
 //!
 //! Deliberately absent: input and output, tasks, encryption, and any change to the ZIP. Its bytes are stored as they
 //! came; no document passes through a JSON library on its way. Where the export's format is described:
@@ -22,6 +23,7 @@ mod random;
 mod ranged;
 mod reader;
 mod record;
+pub mod signature;
 
 pub use error::{ArchiveError, Cause, NameProblem};
 pub use file::{FileError, read_file};
