@@ -4,6 +4,7 @@
 //! Deliberately absent: input and output, tasks, reading a clock, and any knowledge of Convex, S3, HTTP or SQL.
 //! A function here gives the same answer for the same arguments, so everything here can be tested with a table.
 
+mod anomaly;
 mod clock;
 mod control;
 mod digest;
@@ -20,6 +21,7 @@ mod names;
 mod parts;
 mod proof;
 mod prune_record;
+mod reading;
 mod retention;
 mod run_start;
 mod schedule;
@@ -28,6 +30,7 @@ mod source;
 mod store;
 mod tier;
 
+pub use anomaly::{Anomalies, AnomalyLimits, NewTables, TableLimits, examine};
 pub use clock::{Clock, SystemClock};
 pub use control::{
     Control, ControlError, DURATION_BUCKETS_SECONDS, DestinationStatus, DurationHistogram, JobStatus,
@@ -51,6 +54,7 @@ pub use names::{DeploymentName, DestinationName, InvalidName, JobName};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
+pub use reading::{Readable, oldest_unread, share};
 pub use retention::{
     CalendarDay, CalendarEntry, Candidate, Decision, Keep, Reason, RetentionPlan, keep_horizon,
     plan as plan_retention, wanted_by,
