@@ -2,7 +2,8 @@
 
 use convault_archive::ArchiveError;
 use convault_core::{
-    ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind, StoreError, StoreErrorKind,
+    DeploymentName, ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind, StoreError,
+    StoreErrorKind,
 };
 
 /// A failure of a verb. The chain of causes is printed once, where the run ends.
@@ -76,6 +77,22 @@ pub enum JobError {
     /// Somebody asked the run to stop.
     #[error("the run was stopped before it was done; nothing half done is left")]
     Stopped,
+    /// A lease, or the store it should lie in.
+    #[error("{place}: {what}")]
+    Lease {
+        /// Where it lies, or the store.
+        place: String,
+        /// What is wrong, and the remedy.
+        what: String,
+    },
+    /// The lease was lost while the run went on.
+    #[error(
+        "the lease of {deployment} was lost: it could not be renewed in time, or another daemon took over; nothing of this run counts, and whoever holds the lease does the work"
+    )]
+    LeaseLost {
+        /// The deployment.
+        deployment: DeploymentName,
+    },
     /// A task of the run ended in a panic: a bug.
     #[error("a part of the run ended unexpectedly; please report this: {0}")]
     Bug(String),
@@ -93,7 +110,7 @@ impl JobError {
                     | SourceErrorKind::ExportLost
             ),
             Self::Store(error) => error.kind == StoreErrorKind::Transient,
-            Self::Archive(_) | Self::AllDestinationsFailed(_) => true,
+            Self::Archive(_) | Self::AllDestinationsFailed(_) | Self::LeaseLost { .. } => true,
             _ => false,
         }
     }

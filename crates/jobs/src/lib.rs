@@ -7,11 +7,13 @@
 mod analysis;
 mod backup;
 mod context;
+mod coordinate;
 mod coverage;
 mod download;
 mod error;
 mod fan_out;
 mod lane;
+mod lease;
 mod list;
 mod pool;
 mod prune;
@@ -24,8 +26,10 @@ mod verify;
 
 pub use backup::{BackupJob, backup, running};
 pub use context::RunContext;
+pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use download::{Downloaded, download, download_to_file};
 pub use error::{JobError, chain};
+pub use lease::{Attempt, HeldLease, Leases};
 pub use list::{Inventory, Listed, ListedState, find, inventory, list};
 pub use prune::{PrunePlan, Pruned, plan_prune, prune};
 pub use transfer::LEAST_UPLOAD_MEMORY_BYTES;
