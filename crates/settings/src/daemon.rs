@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use convault_core::{MIN_PART_BYTES, Secret};
+use convault_core::{DestinationName, MIN_PART_BYTES, Secret};
 
 use crate::{
     effective::Origin,
@@ -50,11 +50,19 @@ pub struct DaemonSettings {
     pub runs_at_once: u32,
     /// How long running jobs are waited for at stop.
     pub stop_grace: Duration,
+    /// The S3 destination where leases live; `None` for a daemon that works alone.
+    pub coordinate_in: Option<DestinationName>,
+    /// How long a lease holds without being renewed; renewed after a third of it.
+    pub lease: Duration,
+    /// The most that this clock may differ from a destination's before nothing is deleted there any more.
+    pub clock_skew_limit: Duration,
 }
 
 /// Two parts for a snapshot and two for its index.
 pub(crate) const LEAST_UPLOAD_MEMORY_BYTES: u64 = 4 * MIN_PART_BYTES;
 const SECOND: Duration = Duration::from_secs(1);
+/// A third of it, the heartbeat, is then a minute: a slow answer or two do not lose the lease.
+const SHORTEST_LEASE: Duration = Duration::from_mins(3);
 /// More runs than this at once would only wait for each other.
 const MOST_RUNS_AT_ONCE: u32 = 64;
 /// `sun_path` of unix(7) holds 108 bytes, the last of which is zero.
@@ -62,19 +70,23 @@ const LONGEST_SOCKET_PATH_BYTES: usize = 107;
 /// A shorter token can be guessed over the network.
 const SHORTEST_TOKEN: usize = 16;
 
-/// Reads `[daemon]`; its `state_dir` comes out even where the rest is wrong, since destinations are checked by it.
+/// Reads `[daemon]`; `state_dir` and `coordinate_in` come out even where the rest is wrong, since destinations are
+/// checked by the one and the other by destinations.
 pub(crate) fn read(
     section: &Section<'_>,
     reading: &mut Reading<'_>,
-) -> (Option<DaemonSettings>, Option<PathBuf>) {
+) -> (Option<DaemonSettings>, Option<PathBuf>, Option<DestinationName>) {
     let state_dir = section.path_value(reading, "state_dir");
-    (read_with(section, reading, state_dir.clone()), state_dir)
+    let coordinate_in = section.simple(reading, "coordinate_in", |text| DestinationName::new(text).ok());
+    let settings = read_with(section, reading, state_dir.clone(), coordinate_in.clone());
+    (settings, state_dir, coordinate_in)
 }
 
 fn read_with(
     section: &Section<'_>,
     reading: &mut Reading<'_>,
     state_dir: Option<PathBuf>,
+    coordinate_in: Option<DestinationName>,
 ) -> Option<DaemonSettings> {
     let listen = section.simple(reading, "listen", |text| text.parse().ok());
     let socket = read_socket(section, reading);
@@ -85,6 +97,8 @@ fn read_with(
     let stall_limit = section.duration(reading, "stall_limit", SECOND);
     let runs_at_once = section.count(reading, "runs_at_once", 1..MOST_RUNS_AT_ONCE + 1);
     let stop_grace = section.duration(reading, "stop_grace", SECOND);
+    let lease = section.duration(reading, "lease", SHORTEST_LEASE);
+    let clock_skew_limit = section.duration(reading, "clock_skew_limit", SECOND);
     Some(DaemonSettings {
         listen: listen?,
         state_dir: state_dir?,
@@ -101,6 +115,9 @@ fn read_with(
         stall_limit: stall_limit?,
         runs_at_once: runs_at_once?,
         stop_grace: stop_grace?,
+        coordinate_in,
+        lease: lease?,
+        clock_skew_limit: clock_skew_limit?,
     })
 }
 

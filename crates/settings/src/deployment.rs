@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use convault_core::{DeploymentName, Secret};
+use convault_core::{AnomalyLimits, DeploymentName, Secret};
 use url::Url;
 
-use crate::{names::Names, reading::Reading, secret::read_secret, section::Section};
+use crate::{anomaly, names::Names, reading::Reading, secret::read_secret, section::Section};
 
 /// One `[[deployment]]`.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct DeploymentSettings {
     pub no_progress_limit: Duration,
     /// Where the URL is asked for, instead of Convex's own service.
     pub provision_url: Option<Url>,
+    /// When a snapshot is suspect.
+    pub anomaly: AnomalyLimits,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +45,7 @@ pub(crate) fn read(
     let export_deadline = section.duration(reading, "export_deadline", SECOND);
     let no_progress_limit = section.duration(reading, "no_progress_limit", SECOND);
     let provision_url = section.url(reading, "provision_url", "the key and the answer");
+    let anomaly = anomaly::read(&section.table_or_defaults(reading, "anomaly"), reading);
     Some(DeploymentSettings {
         name: name?,
         url,
@@ -52,5 +55,6 @@ pub(crate) fn read(
         export_deadline: export_deadline?,
         no_progress_limit: no_progress_limit?,
         provision_url,
+        anomaly: anomaly?,
     })
 }

@@ -1,14 +1,20 @@
 //! `[[destination]]`: a place that snapshots are stored in.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
-use convault_core::DestinationName;
+use convault_core::{DestinationName, Schedule, Tier};
 
 use crate::{
+    keys::Form,
     names::Names,
+    nearest::nearest,
     problem::Place as At,
-    reading::Reading,
+    reading::{Reading, Refusal},
     s3::{self, S3Settings},
+    schedule,
     section::Section,
 };
 
@@ -21,7 +27,26 @@ pub struct DestinationSettings {
     pub place: DestinationPlace,
     /// Certificates to trust beside the system's, PEM, absolute; only with S3.
     pub ca_file: Option<PathBuf>,
+    /// The tiers it takes snapshots for, each once and at least one; `None` takes every snapshot.
+    pub accept: Option<Vec<Tier>>,
+    /// Whether the credentials here only add: pruning then belongs to others, and is left out here.
+    pub append_only: bool,
+    /// How old an object that belongs to nothing must be before it is removed; longer than any run takes.
+    pub orphan_grace: Duration,
+    /// When what is stored is read again; `None` where only `convault verify` does.
+    pub verify: Option<VerifySettings>,
 }
+
+/// `verify = { … }`.
+#[derive(Debug, Clone)]
+pub struct VerifySettings {
+    /// When it is due.
+    pub schedule: Schedule,
+    /// Each run reads as much as is needed for every stored byte to be read again within this.
+    pub read_all_within: Duration,
+}
+
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Where a destination is.
 #[derive(Debug, Clone)]
@@ -57,6 +82,10 @@ pub(crate) fn read(
             "`ca_file` only beside `s3`",
         );
     }
+    let accept = read_accept(section, reading);
+    let append_only = section.flag(reading, "append_only");
+    let orphan_grace = section.duration(reading, "orphan_grace", HOUR);
+    let verify = section.table(reading, "verify").map(|table| read_verify(&table, reading));
     let place = place?;
     if let Some((_, other)) = taken.places.iter().find(|(other, _)| overlap(other, &place)) {
         let (key, at) = key_and_place(section, reading, &place);
@@ -64,7 +93,45 @@ pub(crate) fn read(
         reading.problem(at, &key, "a place that another destination has", expected);
     }
     taken.places.push((place.clone(), section.path().to_owned()));
-    Some(DestinationSettings { name: name?, place, ca_file })
+    Some(DestinationSettings {
+        name: name?,
+        place,
+        ca_file,
+        accept,
+        append_only: append_only?,
+        orphan_grace: orphan_grace?,
+        // A verify that is wrong is no destination without one.
+        verify: match verify {
+            Some(verify) => Some(verify?),
+            None => None,
+        },
+    })
+}
+
+fn read_accept(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Vec<Tier>> {
+    let before = reading.problems.len();
+    let accept = section.list(reading, "accept", parse_tier)?;
+    if accept.is_empty() && reading.problems.len() == before {
+        let at = section.place_of(reading, "accept");
+        let expected = "at least one tier; without `accept` every snapshot is taken";
+        reading.problem(at, &section.key_path("accept"), "an empty list", expected);
+    }
+    Some(accept)
+}
+
+fn parse_tier(text: &str) -> Result<Tier, Refusal> {
+    let known = || Tier::ALL.into_iter().map(Tier::as_str);
+    Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| Refusal {
+        found: None,
+        expected: Form::Tiers.expected(),
+        nearest: nearest(text, known()).map(str::to_owned),
+    })
+}
+
+fn read_verify(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<VerifySettings> {
+    let (schedule, _) = schedule::read(section, reading);
+    let read_all_within = section.duration(reading, "read_all_within", HOUR);
+    Some(VerifySettings { schedule: schedule?, read_all_within: read_all_within? })
 }
 
 fn read_place(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convault_core::{DeploymentName, DestinationName, FilesMode, JobName, Keep, Schedule, ScheduleError};
+use convault_core::{DeploymentName, DestinationName, FilesMode, JobName, Keep, Schedule};
 use jiff::tz::TimeZone;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     nearest::nearest,
     quantity,
     reading::{Reading, Refusal},
+    schedule,
     section::Section,
 };
 
@@ -68,7 +69,11 @@ pub(crate) fn read(
 ) -> Option<JobSettings> {
     let name = names.read(section, reading);
     let deployment = section.parsed(reading, "deployment", |_, text, _| deployments.refer(text));
-    let (schedule, time_zone) = read_schedule(section, reading);
+    if !section.has("schedule") {
+        let text = "there is no `schedule`, so this job runs only on demand";
+        reading.warn(section.place(), section.path(), text);
+    }
+    let (schedule, time_zone) = schedule::read(section, reading);
     let jitter = section.duration(reading, "jitter", Duration::ZERO);
     let files = section.parsed(reading, "files", |_, text, _| parse_files(text));
     let to = read_destinations(section, reading, destinations);
@@ -91,38 +96,6 @@ pub(crate) fn read(
         time_out: time_out?,
         tags: tags.unwrap_or_default(),
     })
-}
-
-fn read_schedule(section: &Section<'_>, reading: &mut Reading<'_>) -> (Option<Schedule>, Option<TimeZone>) {
-    let mut zone_name = String::from("UTC");
-    let time_zone = section.parsed(reading, "time_zone", |_, text, _| {
-        let zone = TimeZone::get(text).map_err(|_| wrong_time_zone(text))?;
-        text.clone_into(&mut zone_name);
-        Ok(zone)
-    });
-    if !section.has("schedule") {
-        let text = "there is no `schedule`, so this job runs only on demand";
-        reading.warn(section.place(), section.path(), text);
-    }
-    // Checked in UTC where the zone is wrong, so that what is wrong with both is said at once.
-    let schedule = section.parsed(reading, "schedule", |_, text, _| {
-        Schedule::new(text, &zone_name).map_err(|error| match error {
-            ScheduleError::Expression { why, .. } => {
-                Refusal::expected(format!("{} ({why})", Form::Cron.expected()))
-            }
-            ScheduleError::TimeZone { time_zone } => wrong_time_zone(&time_zone),
-        })
-    });
-    (schedule, time_zone)
-}
-
-fn wrong_time_zone(text: &str) -> Refusal {
-    let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-    Refusal {
-        found: None,
-        expected: Form::TimeZone.expected(),
-        nearest: nearest(text, known.iter().map(String::as_str)).map(str::to_owned),
-    }
 }
 
 fn parse_files(text: &str) -> Result<FilesMode, Refusal> {

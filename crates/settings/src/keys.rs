@@ -18,9 +18,13 @@ pub(crate) enum Form {
     TimeZone,
     Names,
     Tags,
+    Tiers,
+    PublicKeys,
     OneOf(&'static [&'static str]),
     Secret,
     Table(&'static Keys),
+    /// A table of tables, under names that are not ours.
+    ByName(&'static Keys),
     Tables(&'static Keys),
 }
 
@@ -42,9 +46,11 @@ impl Form {
             Self::TimeZone => "an IANA time zone such as \"Europe/London\" or \"UTC\"".into(),
             Self::Names => "a list of names such as [\"offsite\"]".into(),
             Self::Tags => "a list of words of 1 to 63 characters a-z, A-Z, 0-9, `-`, `_`, `.`, `=`, `:`, `/`".into(),
+            Self::Tiers => "a list of tiers such as [\"weekly\", \"monthly\"]: hourly, daily, weekly, monthly, yearly".into(),
+            Self::PublicKeys => "a list of minisign public keys, each the one line beginning `RW` of a .pub file".into(),
             Self::OneOf(words) => format!("one of {}", quoted_list(words)),
             Self::Secret => "{ credential = \"NAME\" }, { file = \"PATH\" } or { env = \"NAME\" }".into(),
-            Self::Table(keys) => format!("a table {}", keys.title),
+            Self::Table(keys) | Self::ByName(keys) => format!("a table {}", keys.title),
             Self::Tables(keys) => format!("tables {}", keys.title),
         }
     }
@@ -114,6 +120,8 @@ const fn overridable(name: &'static str, form: Form, default: &'static str, vari
 
 pub(crate) const LOG_FORMATS: &[&str] = &["auto", "text", "json", "journald"];
 pub(crate) const PROFILES: &[&str] = &["aws", "r2", "b2", "minio", "ceph", "garage"];
+pub(crate) const NEW_TABLES: &[&str] = &["warn", "suspect", "ignore"];
+pub(crate) const LOCK_MODES: &[&str] = &["governance", "compliance"];
 pub(crate) const FILES_MODES: &[&str] = &["inline", "none"];
 
 /// The path of the settings file; it is the one variable that stands for no key.
@@ -125,6 +133,7 @@ pub(crate) static ROOT: Keys = Keys {
     title: "the top level",
     keys: &[
         optional("daemon", Form::Table(&DAEMON)),
+        optional("signing", Form::Table(&SIGNING)),
         optional("deployment", Form::Tables(&DEPLOYMENT)),
         optional("destination", Form::Tables(&DESTINATION)),
         optional("job", Form::Tables(&JOB)),
@@ -144,7 +153,15 @@ pub(crate) static DAEMON: Keys = Keys {
         default("stall_limit", Form::Duration, "5m"),
         default("runs_at_once", Form::Count, "2"),
         default("stop_grace", Form::Duration, "90s"),
+        optional("coordinate_in", Form::Name),
+        default("lease", Form::Duration, "3m"),
+        default("clock_skew_limit", Form::Duration, "5m"),
     ],
+};
+
+pub(crate) static SIGNING: Keys = Keys {
+    title: "[signing]",
+    keys: &[optional("key", Form::Secret), optional("trusted_keys", Form::PublicKeys)],
 };
 
 pub(crate) static DEPLOYMENT: Keys = Keys {
@@ -158,6 +175,30 @@ pub(crate) static DEPLOYMENT: Keys = Keys {
         default("export_deadline", Form::Duration, "6h"),
         default("no_progress_limit", Form::Duration, "1h"),
         optional("provision_url", Form::Url),
+        optional("anomaly", Form::Table(&ANOMALY)),
+    ],
+};
+
+pub(crate) static ANOMALY: Keys = Keys {
+    title: "anomaly = { … }",
+    keys: &[
+        default("down", Form::Count, "30"),
+        default("up", Form::Count, "300"),
+        default("new_tables", Form::OneOf(NEW_TABLES), "warn"),
+        default("allow_empty", Form::Flag, "false"),
+        optional("min_documents", Form::Count),
+        optional("min_bytes", Form::Size),
+        optional("unchanged_for", Form::Duration),
+        optional("tables", Form::ByName(&TABLE_LIMITS)),
+    ],
+};
+
+pub(crate) static TABLE_LIMITS: Keys = Keys {
+    title: "tables = { \"NAME\" = { … } }",
+    keys: &[
+        optional("down", Form::Count),
+        optional("up", Form::Count),
+        default("ignore", Form::Flag, "false"),
     ],
 };
 
@@ -168,6 +209,19 @@ pub(crate) static DESTINATION: Keys = Keys {
         optional("s3", Form::Table(&S3)),
         optional("directory", Form::Path),
         optional("ca_file", Form::Path),
+        optional("accept", Form::Tiers),
+        default("append_only", Form::Flag, "false"),
+        default("orphan_grace", Form::Duration, "7d"),
+        optional("verify", Form::Table(&VERIFY)),
+    ],
+};
+
+pub(crate) static VERIFY: Keys = Keys {
+    title: "verify = { … }",
+    keys: &[
+        required("schedule", Form::Cron),
+        default("time_zone", Form::TimeZone, "UTC"),
+        default("read_all_within", Form::Duration, "30d"),
     ],
 };
 
@@ -182,6 +236,7 @@ pub(crate) static S3: Keys = Keys {
         default("profile", Form::OneOf(PROFILES), "aws"),
         optional("access_key", Form::Secret),
         optional("secret_key", Form::Secret),
+        optional("object_lock", Form::OneOf(LOCK_MODES)),
     ],
 };
 
@@ -232,8 +287,21 @@ pub(crate) static SECRET: Keys = Keys {
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 9] =
-    [&ROOT, &DAEMON, &DEPLOYMENT, &DESTINATION, &S3, &JOB, &KEEP, &RETRY, &SECRET];
+pub(crate) static ALL: [&Keys; 13] = [
+    &ROOT,
+    &DAEMON,
+    &SIGNING,
+    &DEPLOYMENT,
+    &ANOMALY,
+    &TABLE_LIMITS,
+    &DESTINATION,
+    &VERIFY,
+    &S3,
+    &JOB,
+    &KEEP,
+    &RETRY,
+    &SECRET,
+];
 
 #[cfg(test)]
 mod tests {
@@ -255,9 +323,11 @@ mod tests {
             Form::TimeZone => "time zone".into(),
             Form::Names => "list of names".into(),
             Form::Tags => "list of words".into(),
+            Form::Tiers => "list of tiers".into(),
+            Form::PublicKeys => "list of keys".into(),
             Form::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
             Form::Secret => "secret".into(),
-            Form::Table(_) | Form::Tables(_) => "table".into(),
+            Form::Table(_) | Form::ByName(_) | Form::Tables(_) => "table".into(),
         }
     }
 

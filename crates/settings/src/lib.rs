@@ -4,6 +4,8 @@
 //! Deliberately absent: connecting to anything, creating any folder, and reading again later. A key of a part that
 //! does not exist yet is an unknown key. `docs/settings.md` is the reference; a test holds it to `keys.rs`.
 
+mod across;
+mod anomaly;
 mod daemon;
 mod deployment;
 mod destination;
@@ -17,16 +19,19 @@ mod problem;
 mod quantity;
 mod reading;
 mod s3;
+mod schedule;
 mod secret;
 mod section;
 mod settings;
+mod signing;
 
 pub use daemon::{DaemonSettings, LogFormat};
 pub use deployment::DeploymentSettings;
-pub use destination::{DestinationPlace, DestinationSettings};
+pub use destination::{DestinationPlace, DestinationSettings, VerifySettings};
 pub use effective::{Effective, Origin};
 pub use environment::Environment;
 pub use job::{JobSettings, RetrySettings};
 pub use problem::{Place, Problem, SettingsProblems, Warning};
 pub use s3::{S3Profile, S3Settings};
 pub use settings::{DEFAULT_FILE, Settings, settings_file, socket_path};
+pub use signing::SigningSettings;

@@ -1,6 +1,6 @@
 //! `s3 = { … }`: a bucket, and what its provider is known to want.
 
-use convault_core::Secret;
+use convault_core::{LockMode, Secret};
 
 use crate::{
     effective::Origin,
@@ -102,6 +102,8 @@ pub struct S3Settings {
     pub access_key: Secret,
     /// The secret of the key pair.
     pub secret_key: Secret,
+    /// How snapshots are locked until retention lets them go; `None` locks nothing.
+    pub object_lock: Option<LockMode>,
 }
 
 const ACCESS_KEY_VARIABLE: &str = "AWS_ACCESS_KEY_ID";
@@ -116,6 +118,7 @@ pub(crate) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<S
     let endpoint = read_endpoint(section, reading, profile, region.as_deref());
     let path_style = read_path_style(section, reading, profile);
     let (access_key, secret_key) = read_key_pair(section, reading);
+    let object_lock = section.one_of(reading, "object_lock").map(lock_mode);
     Some(S3Settings {
         bucket: bucket?,
         region: region?,
@@ -125,7 +128,15 @@ pub(crate) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<S
         profile: profile?,
         access_key: access_key?,
         secret_key: secret_key?,
+        object_lock,
     })
+}
+
+fn lock_mode(word: &str) -> LockMode {
+    match word {
+        "compliance" => LockMode::Compliance,
+        _ => LockMode::Governance,
+    }
 }
 
 fn read_region(

@@ -23,8 +23,31 @@ const LARGEST_SECRET_BYTES: u64 = 64 << 10;
 const OPEN_TO_OTHERS: u32 = 0o066;
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// The secret that `name` points at.
+/// How a secret is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// One line, whose line end is not part of it.
+    Line,
+    /// The content of a key file, comments and line ends included.
+    Lines,
+}
+
+/// The secret that `name` points at: one line.
 pub(crate) fn read_secret(section: &Section<'_>, reading: &mut Reading<'_>, name: &str) -> Option<Secret> {
+    read_laid_out(section, reading, name, Layout::Line)
+}
+
+/// The secret that `name` points at: the content of a key file, of one or several lines.
+pub(crate) fn read_key_file(section: &Section<'_>, reading: &mut Reading<'_>, name: &str) -> Option<Secret> {
+    read_laid_out(section, reading, name, Layout::Lines)
+}
+
+fn read_laid_out(
+    section: &Section<'_>,
+    reading: &mut Reading<'_>,
+    name: &str,
+    layout: Layout,
+) -> Option<Secret> {
     let table = section.secret_table(reading, name)?;
     let given: Vec<&str> = ["credential", "file", "env"].into_iter().filter(|way| table.has(way)).collect();
     let way = match given.as_slice() {
@@ -40,9 +63,9 @@ pub(crate) fn read_secret(section: &Section<'_>, reading: &mut Reading<'_>, name
         }
     };
     let (secret, origin) = table.given(reading, way, |reading, text, place| match way {
-        "credential" => of_credential(reading, text),
-        "file" => of_file(reading, text, place),
-        _ => of_variable(reading, text),
+        "credential" => of_credential(reading, text, layout),
+        "file" => of_file(reading, text, place, layout),
+        _ => of_variable(reading, text, layout),
     })?;
     reading.holds(table.path(), REDACTED, origin);
     Some(secret)
@@ -57,7 +80,7 @@ pub(crate) fn default_variable(
 ) -> Option<Secret> {
     let key = section.key_path(name);
     reading.environment.get(variable)?;
-    match of_variable(reading, variable) {
+    match of_variable(reading, variable, Layout::Line) {
         Ok((secret, origin)) => {
             reading.holds(&key, REDACTED, origin);
             Some(secret)
@@ -71,7 +94,7 @@ pub(crate) fn default_variable(
 
 type Found = Result<(Secret, Origin), Refusal>;
 
-fn of_variable(reading: &mut Reading<'_>, variable: &str) -> Found {
+fn of_variable(reading: &mut Reading<'_>, variable: &str, layout: Layout) -> Found {
     if !is_variable_name(variable) {
         return Err(Refusal::unshown(
             "something that is no variable's name (not shown: it may be the secret itself)",
@@ -87,11 +110,11 @@ fn of_variable(reading: &mut Reading<'_>, variable: &str) -> Found {
             "the name of a variable that holds the secret",
         ));
     };
-    let secret = checked(value.to_str().map(str::to_owned), &format!("${variable}"))?;
+    let secret = checked(value.to_str().map(str::to_owned), &format!("${variable}"), layout)?;
     Ok((secret, Origin::Environment { variable: variable.to_owned() }))
 }
 
-fn of_credential(reading: &Reading<'_>, name: &str) -> Found {
+fn of_credential(reading: &Reading<'_>, name: &str, layout: Layout) -> Found {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
     if name.is_empty() || name.starts_with('.') || name.len() > 255 || !name.chars().all(plain) {
         return Err(Refusal::unshown(
@@ -118,12 +141,12 @@ fn of_credential(reading: &Reading<'_>, name: &str) -> Found {
         )
     })?;
     Ok((
-        checked(text, &format!("credential {}", quoted(name)))?,
+        checked(text, &format!("credential {}", quoted(name)), layout)?,
         Origin::Credential { name: name.to_owned() },
     ))
 }
 
-fn of_file(reading: &Reading<'_>, text: &str, place: &Origin) -> Found {
+fn of_file(reading: &Reading<'_>, text: &str, place: &Origin, layout: Layout) -> Found {
     if text.is_empty() || text.contains(['|', '\0', '\n']) || text.starts_with('~') {
         return Err(Refusal::unshown(
             "something that is no path (not shown: it may be the secret itself)",
@@ -145,7 +168,7 @@ fn of_file(reading: &Reading<'_>, text: &str, place: &Origin) -> Found {
     }
     check_guarded(&metadata, &path)?;
     let content = read_bounded(&path).map_err(|error| unreadable(&error))?;
-    Ok((checked(content, &shown)?, Origin::SecretFile { path }))
+    Ok((checked(content, &shown, layout)?, Origin::SecretFile { path }))
 }
 
 /// Follows symbolic links, as Docker and Kubernetes hand out secrets: what counts is the file they lead to.
@@ -176,15 +199,25 @@ fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     Ok(String::from_utf8(bytes).ok().filter(|_| small))
 }
 
-/// Takes the text of `holder` as a secret: one line, whose line end is not part of it.
-fn checked(text: Option<String>, holder: &str) -> Result<Secret, Refusal> {
-    let expected = "one line of text, without spaces around it";
+/// Takes the text of `holder` as a secret.
+fn checked(text: Option<String>, holder: &str, layout: Layout) -> Result<Secret, Refusal> {
+    let expected = match layout {
+        Layout::Line => "one line of text, without spaces around it",
+        Layout::Lines => "the text of a key file",
+    };
     let refusal = |what: &str| Refusal::unshown(format!("{holder}, {what}"), expected);
     let text = text.ok_or_else(|| refusal("which is not UTF-8 or is far too long for a secret"))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.is_empty() {
         return Err(refusal("which is empty"));
+    }
+    if layout == Layout::Lines {
+        let unprintable = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+        if line.contains(unprintable) {
+            return Err(refusal("which has control characters in it"));
+        }
+        return Ok(Secret::new(text));
     }
     if line.contains(['\n', '\r']) {
         return Err(refusal("which has several lines"));

@@ -340,6 +340,36 @@ impl<'d> Section<'d> {
         None
     }
 
+    /// The tables below `name`, with the names they have there.
+    pub(crate) fn tables_by_name(
+        &self,
+        reading: &mut Reading<'_>,
+        name: &str,
+    ) -> Vec<(&'d str, Section<'d>)> {
+        let (Form::ByName(keys), Some(value)) = (self.known(name).form, self.find(name)) else {
+            return vec![];
+        };
+        let path = self.key_path(name);
+        let DeValue::Table(tables) = value.get_ref() else {
+            let place = reading.place(&value.span());
+            reading.problem(place, &path, form_found(value.get_ref()), Form::ByName(keys).expected());
+            return vec![];
+        };
+        let mut sections = vec![];
+        for (label, item) in tables {
+            let (place, path) =
+                (reading.place(&item.span()), format!("{path}.{}", label.get_ref().escape_debug()));
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    let section = Section::open(reading, path, table, place, keys);
+                    sections.push((label.get_ref().as_ref(), section));
+                }
+                other => reading.problem(place, &path, form_found(other), Form::ByName(keys).expected()),
+            }
+        }
+        sections
+    }
+
     /// The table below `name`, or one of defaults only.
     pub(crate) fn table_or_defaults(&self, reading: &mut Reading<'_>, name: &str) -> Section<'d> {
         let Form::Table(keys) = self.known(name).form else { unreachable!("`{name}` is a table") };

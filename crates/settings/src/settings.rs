@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use convault_core::{DeploymentName, DestinationName, JobName};
+use convault_core::{DeploymentName, DestinationName, InvalidName, JobName};
 use toml::{Spanned, de::DeTable};
 
 use crate::{
+    across,
     daemon::{self, DaemonSettings},
     deployment::{self, DeploymentSettings},
     destination::{self, DestinationSettings, Taken},
@@ -22,6 +23,7 @@ use crate::{
     problem::{Place, Problem, SettingsProblems, Warning},
     reading::Reading,
     section::Section,
+    signing::{self, SigningSettings},
 };
 
 /// Where the settings are, unless `--config` or `CONVAULT_CONFIG` says otherwise.
@@ -35,6 +37,8 @@ const LARGEST_FILE_BYTES: u64 = 1 << 20;
 pub struct Settings {
     /// `[daemon]`.
     pub daemon: DaemonSettings,
+    /// `[signing]`; `None` where nothing is signed and nothing verified.
+    pub signing: Option<SigningSettings>,
     /// Every `[[deployment]]`, in the order of the file.
     pub deployments: Vec<DeploymentSettings>,
     /// Every `[[destination]]`, in the order of the file.
@@ -101,11 +105,12 @@ impl Settings {
         check_variables(&mut reading);
         let Reading { mut problems, warnings, effective, .. } = reading;
         match read {
-            Some((daemon, deployments, destinations, jobs)) if problems.is_empty() => Ok(Self {
-                daemon,
-                deployments,
-                destinations,
-                jobs,
+            Some(tables) if problems.is_empty() => Ok(Self {
+                daemon: tables.daemon,
+                signing: tables.signing,
+                deployments: tables.deployments,
+                destinations: tables.destinations,
+                jobs: tables.jobs,
                 file: file.to_owned(),
                 effective,
                 warnings,
@@ -148,7 +153,17 @@ impl Settings {
     }
 }
 
-type Tables = (DaemonSettings, Vec<DeploymentSettings>, Vec<DestinationSettings>, Vec<JobSettings>);
+/// What was read, before it is known that nothing is wrong.
+pub(crate) struct Tables {
+    pub(crate) daemon: DaemonSettings,
+    signing: Option<SigningSettings>,
+    pub(crate) deployments: Vec<DeploymentSettings>,
+    pub(crate) destinations: Vec<DestinationSettings>,
+    pub(crate) jobs: Vec<JobSettings>,
+}
+
+/// Tables of one kind with what was read from each; `None` where something is wrong with it.
+pub(crate) type Tabled<'d, T> = Vec<(Section<'d>, Option<T>)>;
 
 /// The text of the settings file, or what was found instead, as a phrase.
 fn read_text(file: &Path) -> Result<String, String> {
@@ -164,7 +179,9 @@ fn read_text(file: &Path) -> Result<String, String> {
 
 fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Tables> {
     let root = Section::open(reading, String::new(), table.get_ref(), reading.whole_file(), &keys::ROOT);
-    let (daemon, state_dir) = daemon::read(&root.table_or_defaults(reading, "daemon"), reading);
+    let daemon_section = root.table_or_defaults(reading, "daemon");
+    let (daemon, state_dir, coordinate_in) = daemon::read(&daemon_section, reading);
+    let signing = root.table(reading, "signing").map(|section| signing::read(&section, reading));
 
     let mut deployment_names = Names::new("[[deployment]]", |text| DeploymentName::new(text));
     let deployments: Vec<Option<DeploymentSettings>> = root
@@ -175,110 +192,60 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
 
     let mut destination_names = Names::new("[[destination]]", |text| DestinationName::new(text));
     let mut taken = Taken::default();
-    let destinations: Vec<Option<DestinationSettings>> = root
+    let destinations: Tabled<'_, DestinationSettings> = root
         .tables(reading, "destination")
-        .iter()
+        .into_iter()
         .map(|section| {
-            destination::read(section, reading, &mut destination_names, &mut taken, state_dir.as_deref())
+            let read = destination::read(
+                &section,
+                reading,
+                &mut destination_names,
+                &mut taken,
+                state_dir.as_deref(),
+            );
+            (section, read)
         })
         .collect();
 
-    let mut job_names = Names::new("[[job]]", |text| JobName::new(text));
-    let jobs: Vec<Option<JobSettings>> = root
+    let mut job_names = Names::new("[[job]]", job_name);
+    let jobs: Tabled<'_, JobSettings> = root
         .tables(reading, "job")
-        .iter()
-        .map(|section| job::read(section, reading, &mut job_names, &deployment_names, &destination_names))
+        .into_iter()
+        .map(|section| {
+            let read = job::read(&section, reading, &mut job_names, &deployment_names, &destination_names);
+            (section, read)
+        })
         .collect();
 
-    let tables = (
-        daemon?,
-        deployments.into_iter().collect::<Option<Vec<_>>>()?,
-        destinations.into_iter().collect::<Option<Vec<_>>>()?,
-        jobs.into_iter().collect::<Option<Vec<_>>>()?,
-    );
-    warn_of_the_unused(&tables, reading);
-    warn_of_the_contrary(&tables, reading);
-    refuse_rivals(&tables.3, reading);
-    refuse_little_memory(&tables, reading);
+    if let Some(name) = &coordinate_in {
+        across::refuse_a_place_without_leases(
+            name,
+            &daemon_section,
+            &destination_names,
+            &destinations,
+            reading,
+        );
+    }
+    across::refuse_tiers_that_are_not_kept(&jobs, &destinations, reading);
+    across::refuse_a_grace_shorter_than_a_run(&jobs, &destinations, reading);
+    let tables = Tables {
+        daemon: daemon?,
+        signing: match signing {
+            Some(signing) => Some(signing?),
+            None => None,
+        },
+        deployments: deployments.into_iter().collect::<Option<Vec<_>>>()?,
+        destinations: destinations.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+        jobs: jobs.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+    };
+    across::check(&tables, reading);
     Some(tables)
 }
 
-/// Retention looks at everything a destination holds of a deployment. Two jobs that keep differently there would each
-/// delete what the other keeps.
-fn refuse_rivals(jobs: &[JobSettings], reading: &mut Reading<'_>) {
-    let file = reading.whole_file();
-    for (number, job) in jobs.iter().enumerate() {
-        let rival = jobs[..number].iter().find_map(|other| {
-            let shared = job.to.iter().find(|destination| other.to.contains(destination))?;
-            let alike =
-                job.keep == other.keep && job.time_zone == other.time_zone && job.files == other.files;
-            (job.deployment == other.deployment && !alike).then_some((other, shared))
-        });
-        if let Some((other, shared)) = rival {
-            let found = format!("another rule than that of job {}, which stores there too", other.name);
-            let expected = format!(
-                "equal `keep`, `time_zone` and `files` in jobs that store one deployment in one destination \
-                 ({shared}): each would delete what the other keeps"
-            );
-            reading.problem(file.clone(), &format!("job.{}.keep", job.name), found, expected);
-        }
-    }
-}
-
-fn refuse_little_memory((daemon, deployments, ..): &Tables, reading: &mut Reading<'_>) {
-    // Runs of one deployment never go on at once.
-    let runs = u64::from(daemon.runs_at_once).min(deployments.len().max(1) as u64);
-    let needed = runs * daemon::LEAST_UPLOAD_MEMORY_BYTES;
-    if daemon.upload_memory_bytes < needed {
-        let expected = format!("{}MiB or more, for {runs} runs at once (`runs_at_once`)", needed >> 20);
-        let found = format!("{} bytes", daemon.upload_memory_bytes);
-        reading.problem(reading.whole_file(), "daemon.upload_memory", found, expected);
-    }
-}
-
-fn warn_of_the_unused((_, deployments, destinations, jobs): &Tables, reading: &mut Reading<'_>) {
-    let file = reading.whole_file();
-    if jobs.is_empty() {
-        reading.warn(file.clone(), "job", "there is no [[job]], so nothing is backed up");
-        return;
-    }
-    for deployment in deployments {
-        if !jobs.iter().any(|job| job.deployment == deployment.name) {
-            let key = format!("deployment.{}", deployment.name);
-            reading.warn(file.clone(), &key, "no [[job]] backs this deployment up");
-        }
-    }
-    for destination in destinations {
-        if !jobs.iter().any(|job| job.to.contains(&destination.name)) {
-            let key = format!("destination.{}", destination.name);
-            reading.warn(file.clone(), &key, "no [[job]] stores anything here");
-        }
-    }
-}
-
-/// Values that are right each for itself, but not together.
-fn warn_of_the_contrary((_, deployments, _, jobs): &Tables, reading: &mut Reading<'_>) {
-    let file = reading.whole_file();
-    for (number, deployment) in deployments.iter().enumerate() {
-        let same_url = |other: &&DeploymentSettings| other.url.is_some() && other.url == deployment.url;
-        if let Some(other) = deployments[..number].iter().find(same_url) {
-            let text = format!(
-                "it has the URL of {}, so that two exports of one deployment may be asked for at once; use one \
-                 [[deployment]] with several jobs",
-                other.name
-            );
-            reading.warn(file.clone(), &format!("deployment.{}.url", deployment.name), text);
-        }
-        for job in jobs.iter().filter(|job| job.deployment == deployment.name) {
-            if job.time_out <= deployment.export_deadline {
-                let text = format!(
-                    "the run is cancelled before `export_deadline` of {} is over; make it longer than that",
-                    deployment.name
-                );
-                reading.warn(file.clone(), &format!("job.{}.time_out", job.name), text);
-            }
-        }
-    }
+/// The name of a job of the settings: one with slashes is that of a task of the daemon's own.
+fn job_name(text: &str) -> Result<JobName, InvalidName> {
+    let name = JobName::new(text)?;
+    if name.is_task() { Err(InvalidName { text: text.to_owned() }) } else { Ok(name) }
 }
 
 fn note_syntax(reading: &mut Reading<'_>, errors: &[toml::de::Error]) {

@@ -4,9 +4,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use convault_settings::{Environment, Settings};
+use convault_core::{LockMode, NewTables, TableLimits, Tier};
+use convault_settings::{DestinationPlace, Environment, S3Settings, Settings};
 
-const CREDENTIALS: [&str; 18] = [
+const CREDENTIALS: [&str; 19] = [
+    "signing-key",
     "convault-token",
     "crm-deploy-key",
     "shop-admin-key",
@@ -52,7 +54,7 @@ fn example(name: &str) -> Settings {
 fn every_example_is_taken() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
     let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() >= 5);
+    assert!(files.len() >= 6);
     for file in files {
         let settings = load(&file);
         assert!(!settings.jobs.is_empty(), "{}", file.display());
@@ -70,6 +72,7 @@ fn the_examples_warn_only_of_what_they_say() {
     assert_eq!(warnings("self-hosted.toml"), [""; 0]);
     assert_eq!(warnings("providers.toml"), [""; 0]);
     assert_eq!(warnings("crm-to-s3-and-disk.toml"), [""; 0]);
+    assert_eq!(warnings("fleet.toml"), [""; 0]);
     assert_eq!(
         warnings("container.toml"),
         [
@@ -104,4 +107,49 @@ fn the_effective_settings_say_where_each_value_came_from() {
     assert_eq!(value("destination.r2.s3.region"), "auto (default)");
     assert_eq!(value("destination.ceph.s3.path_style"), "true (default)");
     assert_eq!(value("destination.r2.s3.secret_key"), "[redacted] (credential r2-secret-key)");
+}
+
+#[test]
+fn a_fleet_shares_signs_locks_and_divides_by_tiers() {
+    let settings = example("fleet.toml");
+    assert_eq!(settings.daemon.coordinate_in.as_ref().unwrap().as_str(), "offsite");
+    assert_eq!(settings.daemon.lease.as_secs(), 180);
+    let signing = settings.signing.as_ref().unwrap();
+    assert_eq!(signing.key.as_ref().unwrap().expose(), "made-up-value-of-signing-key\n");
+    assert_eq!(signing.trusted_keys.len(), 1);
+    let [offsite, vault] = settings.destinations.as_slice() else { panic!("two destinations") };
+    assert!(offsite.accept.is_none() && offsite.append_only);
+    assert_eq!(vault.accept.as_deref(), Some(&[Tier::Weekly, Tier::Monthly][..]));
+    let verify = offsite.verify.as_ref().unwrap();
+    assert_eq!(verify.read_all_within.as_secs(), 30 * 86_400);
+    let lock = |place: &DestinationPlace| match place {
+        DestinationPlace::S3(S3Settings { object_lock, .. }) => *object_lock,
+        DestinationPlace::Directory(_) => None,
+    };
+    assert_eq!(lock(&offsite.place), Some(LockMode::Governance));
+    assert_eq!(lock(&vault.place), Some(LockMode::Compliance));
+    let anomaly = &settings.deployments[0].anomaly;
+    assert_eq!((anomaly.down_percent, anomaly.up_percent), (30, 300));
+    assert_eq!((anomaly.new_tables, anomaly.min_documents), (NewTables::Warn, Some(1000)));
+    let ignored = TableLimits { ignore: true, ..TableLimits::default() };
+    assert_eq!(anomaly.tables["sessions"], ignored);
+    assert_eq!(anomaly.tables["invoices"].down_percent, Some(1));
+
+    let value = |key: &str| settings.effective().iter().find(|effective| effective.key == key).unwrap();
+    assert_eq!(value("signing.key").value, "[redacted]");
+    assert_eq!(value("signing.key").origin.to_string(), "credential signing-key");
+    assert_eq!(value("destination.vault.accept").value, "weekly, monthly");
+    assert_eq!(value("destination.vault.s3.object_lock").value, "compliance");
+    assert_eq!(value("deployment.crm.anomaly.down").value, "30");
+    assert_eq!(value("deployment.crm.anomaly.tables.sessions.ignore").value, "true");
+    assert_eq!(value("destination.offsite.orphan_grace").value, "7d");
+}
+
+#[test]
+fn without_the_new_keys_one_daemon_works_alone_and_takes_everything() {
+    let settings = example("minimal.toml");
+    assert!(settings.daemon.coordinate_in.is_none() && settings.signing.is_none());
+    let shelf = &settings.destinations[0];
+    assert!(shelf.accept.is_none() && !shelf.append_only && shelf.verify.is_none());
+    assert_eq!(settings.deployments[0].anomaly, convault_core::AnomalyLimits::default());
 }

@@ -141,8 +141,8 @@ fn unknown_keys_say_where_they_belong() {
     );
     assert_eq!(
         problem(&good_with("[jobs]")),
-        "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, deployment, destination, \
-         job; did you mean `job`?"
+        "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, deployment, \
+         destination, job; did you mean `job`?"
     );
 }
 

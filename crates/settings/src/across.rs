@@ -1,0 +1,175 @@
+//! What is right each for itself, but not together.
+
+use convault_core::DestinationName;
+
+use crate::{
+    daemon,
+    deployment::DeploymentSettings,
+    destination::{DestinationPlace, DestinationSettings},
+    job::JobSettings,
+    names::Names,
+    reading::Reading,
+    section::Section,
+    settings::{Tabled, Tables},
+};
+
+/// The checks that need every table to have been read.
+pub(crate) fn check(tables: &Tables, reading: &mut Reading<'_>) {
+    warn_of_the_unused(tables, reading);
+    warn_of_the_contrary(tables, reading);
+    refuse_rivals(&tables.jobs, reading);
+    refuse_little_memory(tables, reading);
+}
+
+/// Leases live in a bucket: a folder is seen by one machine, or is a share whose locks nobody has tried.
+pub(crate) fn refuse_a_place_without_leases(
+    name: &DestinationName,
+    daemon: &Section<'_>,
+    known: &Names<DestinationName>,
+    destinations: &Tabled<'_, DestinationSettings>,
+    reading: &mut Reading<'_>,
+) {
+    let (place, key) = (daemon.place_of(reading, "coordinate_in"), daemon.key_path("coordinate_in"));
+    if let Err(refusal) = known.refer(name.as_str()) {
+        reading.refuse(place, &key, refusal, name.as_str());
+        return;
+    }
+    let named = destinations.iter().filter_map(|(_, read)| read.as_ref()).find(|read| read.name == *name);
+    if named.is_some_and(|read| matches!(read.place, DestinationPlace::Directory(_))) {
+        let found = format!("\"{name}\", which is a folder");
+        reading.problem(place, &key, found, "a destination with `s3`, which every daemon reaches");
+    }
+}
+
+/// A snapshot that was taken for a tier of which none are kept would be removed by the next prune.
+pub(crate) fn refuse_tiers_that_are_not_kept(
+    jobs: &Tabled<'_, JobSettings>,
+    destinations: &Tabled<'_, DestinationSettings>,
+    reading: &mut Reading<'_>,
+) {
+    for (section, job, destination) in pairs(jobs, destinations) {
+        let unkept =
+            destination.accept.iter().flatten().filter(|tier| job.keep.of(**tier) == 0).collect::<Vec<_>>();
+        if job.keep.keeps_everything() {
+            continue;
+        }
+        for tier in unkept {
+            let found = format!("no `{tier}`, though {} takes {tier} snapshots (`accept`)", destination.name);
+            let expected = format!("`{tier}` of 1 or more, or an `accept` without \"{tier}\"");
+            reading.problem(section.place_of(reading, "keep"), &section.key_path("keep"), found, expected);
+        }
+    }
+}
+
+/// What a run that still goes on has written belongs to nothing yet.
+pub(crate) fn refuse_a_grace_shorter_than_a_run(
+    jobs: &Tabled<'_, JobSettings>,
+    destinations: &Tabled<'_, DestinationSettings>,
+    reading: &mut Reading<'_>,
+) {
+    for (section, job, destination) in pairs(jobs, destinations) {
+        if destination.orphan_grace <= job.time_out {
+            let found = format!(
+                "{} s, no less than `orphan_grace` of {} ({} s)",
+                job.time_out.as_secs(),
+                destination.name,
+                destination.orphan_grace.as_secs()
+            );
+            let expected = "less: a prune there would take objects of a run that still goes on for leftovers";
+            let place = section.place_of(reading, "time_out");
+            reading.problem(place, &section.key_path("time_out"), found, expected);
+        }
+    }
+}
+
+/// Every job with each destination that it stores in, as far as both are right.
+fn pairs<'t, 'd>(
+    jobs: &'t Tabled<'d, JobSettings>,
+    destinations: &'t Tabled<'d, DestinationSettings>,
+) -> impl Iterator<Item = (&'t Section<'d>, &'t JobSettings, &'t DestinationSettings)> {
+    let read_jobs = jobs.iter().filter_map(|(section, job)| Some((section, job.as_ref()?)));
+    read_jobs.flat_map(move |(section, job)| {
+        let read = destinations.iter().filter_map(|(_, read)| read.as_ref());
+        let used = read.filter(|destination| job.to.contains(&destination.name));
+        used.map(move |destination| (section, job, destination))
+    })
+}
+
+/// Retention looks at everything a destination holds of a deployment. Two jobs that keep differently there would each
+/// delete what the other keeps.
+fn refuse_rivals(jobs: &[JobSettings], reading: &mut Reading<'_>) {
+    let file = reading.whole_file();
+    for (number, job) in jobs.iter().enumerate() {
+        let rival = jobs[..number].iter().find_map(|other| {
+            let shared = job.to.iter().find(|destination| other.to.contains(destination))?;
+            let alike =
+                job.keep == other.keep && job.time_zone == other.time_zone && job.files == other.files;
+            (job.deployment == other.deployment && !alike).then_some((other, shared))
+        });
+        if let Some((other, shared)) = rival {
+            let found = format!("another rule than that of job {}, which stores there too", other.name);
+            let expected = format!(
+                "equal `keep`, `time_zone` and `files` in jobs that store one deployment in one destination \
+                 ({shared}): each would delete what the other keeps"
+            );
+            reading.problem(file.clone(), &format!("job.{}.keep", job.name), found, expected);
+        }
+    }
+}
+
+fn refuse_little_memory(Tables { daemon, deployments, .. }: &Tables, reading: &mut Reading<'_>) {
+    // Runs of one deployment never go on at once.
+    let runs = u64::from(daemon.runs_at_once).min(deployments.len().max(1) as u64);
+    let needed = runs * daemon::LEAST_UPLOAD_MEMORY_BYTES;
+    if daemon.upload_memory_bytes < needed {
+        let expected = format!("{}MiB or more, for {runs} runs at once (`runs_at_once`)", needed >> 20);
+        let found = format!("{} bytes", daemon.upload_memory_bytes);
+        reading.problem(reading.whole_file(), "daemon.upload_memory", found, expected);
+    }
+}
+
+fn warn_of_the_unused(tables: &Tables, reading: &mut Reading<'_>) {
+    let Tables { deployments, destinations, jobs, .. } = tables;
+    let file = reading.whole_file();
+    if jobs.is_empty() {
+        reading.warn(file.clone(), "job", "there is no [[job]], so nothing is backed up");
+        return;
+    }
+    for deployment in deployments {
+        if !jobs.iter().any(|job| job.deployment == deployment.name) {
+            let key = format!("deployment.{}", deployment.name);
+            reading.warn(file.clone(), &key, "no [[job]] backs this deployment up");
+        }
+    }
+    for destination in destinations {
+        if !jobs.iter().any(|job| job.to.contains(&destination.name)) {
+            let key = format!("destination.{}", destination.name);
+            reading.warn(file.clone(), &key, "no [[job]] stores anything here");
+        }
+    }
+}
+
+/// Values that are right each for itself, but not together.
+fn warn_of_the_contrary(Tables { deployments, jobs, .. }: &Tables, reading: &mut Reading<'_>) {
+    let file = reading.whole_file();
+    for (number, deployment) in deployments.iter().enumerate() {
+        let same_url = |other: &&DeploymentSettings| other.url.is_some() && other.url == deployment.url;
+        if let Some(other) = deployments[..number].iter().find(same_url) {
+            let text = format!(
+                "it has the URL of {}, so that two exports of one deployment may be asked for at once; use one \
+                 [[deployment]] with several jobs",
+                other.name
+            );
+            reading.warn(file.clone(), &format!("deployment.{}.url", deployment.name), text);
+        }
+        for job in jobs.iter().filter(|job| job.deployment == deployment.name) {
+            if job.time_out <= deployment.export_deadline {
+                let text = format!(
+                    "the run is cancelled before `export_deadline` of {} is over; make it longer than that",
+                    deployment.name
+                );
+                reading.warn(file.clone(), &format!("job.{}.time_out", job.name), text);
+            }
+        }
+    }
+}
