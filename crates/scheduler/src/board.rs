@@ -3,7 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     num::NonZeroUsize,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use convault_core::JobName;
@@ -36,6 +36,16 @@ struct Waiting<W> {
     number: u64,
     why: Why<W>,
     attempt: u32,
+    /// When it may start, where it was postponed.
+    postponed: Option<Postponed>,
+}
+
+/// Until when a run is postponed, and how often it was.
+#[derive(Debug, Clone, Copy)]
+struct Postponed {
+    ready: Instant,
+    shown: Timestamp,
+    times: u32,
 }
 
 /// A further attempt whose time has not come.
@@ -48,9 +58,11 @@ struct Retry {
 }
 
 #[derive(Debug)]
-struct Running {
+struct Running<W> {
     state: RunningState,
-    due: Option<Timestamp>,
+    number: u64,
+    why: Why<W>,
+    postponed: u32,
     cancel: Cancel,
 }
 
@@ -60,7 +72,7 @@ struct Slot<W> {
     timetable: Option<Timetable>,
     waiting: VecDeque<Waiting<W>>,
     retry: Option<Retry>,
-    running: Option<Running>,
+    running: Option<Running<W>>,
     last: Option<LastRun>,
     retries: u64,
 }
@@ -109,10 +121,7 @@ impl<W: Clone> Board<W> {
         let slot = self.slots.iter_mut().find(|slot| slot.job.name == *name)?;
         let meant = |waiting: &Waiting<W>| matches!(&waiting.why, Why::Requested(wish) if matcher(wish));
         let place = slot.waiting.iter().position(meant)?;
-        match slot.waiting.remove(place)?.why {
-            Why::Requested(wish) => Some(wish),
-            _ => None,
-        }
+        wish(slot.waiting.remove(place)?.why)
     }
 
     /// The run that has waited longest of those that may start, with its job's place; it counts as running from here.
@@ -125,7 +134,7 @@ impl<W: Clone> Board<W> {
         // A job that runs holds its own group, so that a free group means a free job.
         let free =
             self.slots.iter().enumerate().filter(|(_, slot)| !groups.contains(slot.job.group.as_str()));
-        let oldest = free.filter_map(|(place, slot)| Some((slot.waiting.front()?.number, place))).min();
+        let oldest = free.filter_map(|(place, slot)| Some((slot.next_number(now)?, place))).min();
         let (_, place) = oldest?;
         Some((place, self.slots[place].start(now)?))
     }
@@ -135,16 +144,18 @@ impl<W: Clone> Board<W> {
         self.slots[place].ended(ended, now);
     }
 
+    /// A run could not take place yet: it waits again. Gives back a requested one that will not, since all stops.
+    pub(crate) fn postponed(&mut self, place: usize, after: Duration, now: Now) -> Option<W> {
+        self.slots[place].postponed(after, now)
+    }
+
     /// Forgets everything that waits, and gives back the requested runs.
     pub(crate) fn clear(&mut self) -> Vec<(JobName, W)> {
         let mut wishes = Vec::new();
         for slot in &mut self.slots {
             slot.retry = None;
-            for waiting in slot.waiting.drain(..) {
-                if let Why::Requested(wish) = waiting.why {
-                    wishes.push((slot.job.name.clone(), wish));
-                }
-            }
+            let waiting = slot.waiting.drain(..);
+            wishes.extend(waiting.filter_map(|waiting| Some((slot.job.name.clone(), wish(waiting.why)?))));
         }
         wishes
     }
@@ -228,35 +239,42 @@ impl<W: Clone> Slot<W> {
 
     /// At most one run that the schedule asks for waits: a newer one takes the place of an older one.
     fn wait(&mut self, next_number: &mut u64, why: Why<W>, attempt: u32) {
-        let scheduled = why.due().is_some();
-        let older = self.waiting.iter_mut().find(|waiting| scheduled && waiting.why.due().is_some());
-        if let Some(older) = older {
+        if why.due().is_some()
+            && let Some(older) = scheduled(&mut self.waiting)
+        {
             tracing::warn!(job = %self.job.name, "due again before the last run could start; one run stands for both");
             (older.why, older.attempt) = (why, attempt);
             return;
         }
-        self.waiting.push_back(Waiting { number: *next_number, why, attempt });
+        self.waiting.push_back(Waiting { number: *next_number, why, attempt, postponed: None });
         *next_number += 1;
     }
 
+    /// The place in the order of all runs of the one that is next here, if it may start.
+    fn next_number(&self, now: Now) -> Option<u64> {
+        let next = self.waiting.front()?;
+        next.postponed.is_none_or(|postponed| postponed.ready <= now.instant).then_some(next.number)
+    }
+
     fn start(&mut self, now: Now) -> Option<Run<W>> {
-        let Waiting { why, attempt, .. } = self.waiting.pop_front()?;
+        let Waiting { number, why, attempt, postponed } = self.waiting.pop_front()?;
+        let postponed = postponed.map_or(0, |postponed| postponed.times);
         let cancel = Cancel::default();
         let state = RunningState { since: now.time, cause: cause(&why), attempt };
         self.retries += u64::from(state.cause == Cause::Retry);
-        self.running = Some(Running { state, due: why.due(), cancel: cancel.clone() });
+        self.running = Some(Running { state, number, why: why.clone(), postponed, cancel: cancel.clone() });
         let more_attempts = why.due().is_some() && self.job.retry.wait_after(attempt).is_some();
-        Some(Run { job: self.job.name.clone(), why, attempt, more_attempts, cancel })
+        Some(Run { job: self.job.name.clone(), why, attempt, postponed, more_attempts, cancel })
     }
 
     fn ended(&mut self, ended: Ended, now: Now) {
-        let Some(Running { state, due, cancel }) = self.running.take() else { return };
+        let Some(Running { state, why, cancel, .. }) = self.running.take() else { return };
         let RunningState { since: started, cause, attempt } = state;
         self.last = Some(LastRun { cause, attempt, started, finished: now.time, ended });
         // A success makes up for whatever failed before it; a due time that already waits comes instead of a retry.
-        let superseded = self.waiting.iter().any(|waiting| waiting.why.due().is_some());
+        let superseded = scheduled(&mut self.waiting).is_some();
         let stopping = cancel.reason() == Some(CancelReason::Stopping);
-        match due {
+        match why.due() {
             _ if ended == Ended::Succeeded => self.retry = None,
             Some(due) if ended.retryable() && !superseded && !stopping => {
                 self.retry = self.further_attempt(due, attempt, now);
@@ -268,6 +286,27 @@ impl<W: Clone> Slot<W> {
         }
     }
 
+    /// Puts the run that has just been postponed back at the head of the queue, as if it had not started. A due time
+    /// that came meanwhile stands for it, and waits as long: what stands in the way is the same.
+    fn postponed(&mut self, after: Duration, now: Now) -> Option<W> {
+        let Running { state, number, why, postponed, cancel } = self.running.take()?;
+        self.retries -= u64::from(state.cause == Cause::Retry);
+        if cancel.reason() == Some(CancelReason::Stopping) {
+            return wish(why);
+        }
+        let (ready, shown) = (now.instant + after, now.time + after);
+        let postponed = Some(Postponed { ready, shown, times: postponed.saturating_add(1) });
+        if why.due().is_some()
+            && let Some(newer) = scheduled(&mut self.waiting)
+        {
+            tracing::warn!(job = %self.job.name, "due again before the last run could take place; one run stands for both");
+            newer.postponed = postponed;
+            return None;
+        }
+        self.waiting.push_front(Waiting { number, why, attempt: state.attempt, postponed });
+        None
+    }
+
     fn state(&self) -> JobState {
         JobState {
             name: self.job.name.clone(),
@@ -276,10 +315,24 @@ impl<W: Clone> Slot<W> {
             next_start: self.timetable.as_ref().and_then(Timetable::next_start),
             running: self.running.as_ref().map(|running| running.state),
             waiting: self.waiting.len(),
+            postponed: self.waiting.front().and_then(|next| Some(next.postponed?.shown)),
             retry: self.retry.as_ref().map(|retry| RetryState { attempt: retry.attempt, at: retry.shown }),
             last: self.last,
             retries: self.retries,
         }
+    }
+}
+
+/// The run among those waiting that the schedule asks for: there is one at most.
+fn scheduled<W>(waiting: &mut VecDeque<Waiting<W>>) -> Option<&mut Waiting<W>> {
+    waiting.iter_mut().find(|waiting| waiting.why.due().is_some())
+}
+
+/// What was asked for, of a run that somebody asked for.
+fn wish<W>(why: Why<W>) -> Option<W> {
+    match why {
+        Why::Requested(wish) => Some(wish),
+        _ => None,
     }
 }
 

@@ -5,8 +5,8 @@
 //! says "look at the clock now" about once a second. Decisions live in `timetable.rs` and `board.rs`, which are
 //! plain state machines; [`Scheduler::run`] feeds them ticks, requests and ended runs.
 //!
-//! Deliberately absent: the run history (the caller hands in what it remembers as [`Past`]), leases, and any
-//! state on disk.
+//! Deliberately absent: the run history (the caller hands in what it remembers as [`Past`]), leases (a runner that
+//! finds the work taken says [`Outcome::Postponed`]), and any state on disk.
 
 mod board;
 mod handle;

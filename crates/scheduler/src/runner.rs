@@ -1,6 +1,9 @@
 //! [`Runner`]: what the caller does when a run starts.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use convault_core::JobName;
@@ -40,6 +43,10 @@ impl<W> Why<W> {
 }
 
 /// How a run went, in the eyes of its runner.
+///
+/// [`Outcome::Postponed`] is for a run that could not take place, since somebody else works on the same thing: the
+/// same run (its due time, or its wish) waits again, at the head of its job's runs, and starts no earlier than `after`
+/// from now. It counts neither as an attempt nor as a failure, and meanwhile holds up no other job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Done.
@@ -51,6 +58,11 @@ pub enum Outcome {
     },
     /// It stopped because it was asked to. Never tried again, unless its time was up.
     Cancelled,
+    /// Nothing was done yet: give the same run back later.
+    Postponed {
+        /// How much later.
+        after: Duration,
+    },
 }
 
 /// Why a run was asked to stop.
@@ -103,6 +115,8 @@ pub struct Run<W> {
     pub why: Why<W>,
     /// Which attempt this is; 1 is the first.
     pub attempt: u32,
+    /// How often it was postponed before, so that a runner can say why once and not every minute.
+    pub postponed: u32,
     /// Whether the scheduler tries again if this fails and another attempt can help.
     pub more_attempts: bool,
     /// Tells when to stop.
@@ -119,6 +133,6 @@ pub trait Runner: Send + Sync + 'static {
     /// within a minute; a run that does not is dropped at its next point of waiting.
     async fn run(&self, run: Run<Self::Wish>) -> Outcome;
 
-    /// A requested run will never start, because the scheduler stops.
+    /// A requested run will never start, or not again after it was postponed, because the scheduler stops.
     fn dropped(&self, job: &JobName, wish: Self::Wish);
 }

@@ -63,7 +63,7 @@ pub struct Scheduler<R: Runner> {
     runner: Arc<R>,
     clock: Arc<dyn Clock>,
     board: Board<R::Wish>,
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<Left>,
     places: HashMap<Id, usize>,
     commands: mpsc::Receiver<Command<R::Wish>>,
     states: watch::Sender<Vec<crate::JobState>>,
@@ -128,7 +128,10 @@ impl<R: Runner> Scheduler<R> {
 
     fn start_what_may(&mut self) {
         while let Some((place, run)) = self.board.start_next(look(&*self.clock)) {
-            tracing::info!(job = %run.job, attempt = run.attempt, why = ?run.why, "run starts");
+            // A run that another daemon does is looked at every minute: once is enough to say.
+            if run.postponed == 0 {
+                tracing::info!(job = %run.job, attempt = run.attempt, why = ?run.why, "run starts");
+            }
             let time_out = self.board.job(place).time_out;
             let task = self.tasks.spawn(supervise(Arc::clone(&self.runner), run, time_out));
             self.places.insert(task.id(), place);
@@ -136,19 +139,34 @@ impl<R: Runner> Scheduler<R> {
     }
 
     /// Notes that a run ended, and gives its job.
-    fn joined(&mut self, joined: Result<(Id, Ended), JoinError>) -> Option<JobName> {
-        let (id, ended) = match joined {
-            Ok(ended) => ended,
-            Err(error) => (error.id(), Ended::Panicked),
+    fn joined(&mut self, joined: Result<(Id, Left), JoinError>) -> Option<JobName> {
+        let (id, left) = match joined {
+            Ok(left) => left,
+            Err(error) => (error.id(), Left::Ended(Ended::Panicked)),
         };
         let place = self.places.remove(&id)?;
         let name = self.board.job(place).name.clone();
+        match left {
+            Left::Ended(ended) => self.ended(place, &name, ended),
+            Left::Postponed { after } => self.postponed(place, &name, after),
+        }
+        Some(name)
+    }
+
+    fn ended(&mut self, place: usize, name: &JobName, ended: Ended) {
         if ended == Ended::Panicked {
             tracing::error!(job = %name, "the run panicked, which is a bug: please report it with the lines above");
         }
         tracing::info!(job = %name, ?ended, "run ended");
         self.board.ended(place, ended, look(&*self.clock));
-        Some(name)
+    }
+
+    fn postponed(&mut self, place: usize, name: &JobName, after: Duration) {
+        tracing::debug!(job = %name, after_seconds = after.as_secs(), "run postponed");
+        if let Some(wish) = self.board.postponed(place, after, look(&*self.clock)) {
+            tracing::info!(job = %name, ?wish, "a postponed run will not start, since the scheduler stops");
+            self.runner.dropped(name, wish);
+        }
     }
 
     /// Whoever asked may have gone; then nobody misses the answer.
@@ -215,8 +233,15 @@ fn look(clock: &dyn Clock) -> Now {
     Now { time: clock.now(), instant: clock.instant() }
 }
 
+/// What a run left behind.
+#[derive(Debug)]
+enum Left {
+    Ended(Ended),
+    Postponed { after: Duration },
+}
+
 /// One run, from its start until nothing of it goes on any more.
-async fn supervise<R: Runner>(runner: Arc<R>, run: Run<R::Wish>, time_out: Duration) -> Ended {
+async fn supervise<R: Runner>(runner: Arc<R>, run: Run<R::Wish>, time_out: Duration) -> Left {
     let (job, cancel) = (run.job.clone(), run.cancel.clone());
     let going_on = runner.run(run);
     tokio::pin!(going_on);
@@ -229,11 +254,12 @@ async fn supervise<R: Runner>(runner: Arc<R>, run: Run<R::Wish>, time_out: Durat
 }
 
 /// `None` is a run that did not stop when its time was up.
-fn judge(outcome: Option<Outcome>, cancel: &Cancel) -> Ended {
-    match outcome {
+fn judge(outcome: Option<Outcome>, cancel: &Cancel) -> Left {
+    Left::Ended(match outcome {
         Some(Outcome::Succeeded) => Ended::Succeeded,
         Some(Outcome::Failed { retryable }) => Ended::Failed { retryable },
+        Some(Outcome::Postponed { after }) => return Left::Postponed { after },
         Some(Outcome::Cancelled) if cancel.reason() != Some(CancelReason::TimeOut) => Ended::Cancelled,
         Some(Outcome::Cancelled) | None => Ended::TimedOut,
-    }
+    })
 }

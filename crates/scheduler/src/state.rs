@@ -16,8 +16,10 @@ pub struct JobState {
     pub next_start: Option<Timestamp>,
     /// The run that is going on.
     pub running: Option<RunningState>,
-    /// Runs that wait for their job, their group or the cap.
+    /// Runs that wait for their job, their group, the cap, or the time they were postponed to.
     pub waiting: usize,
+    /// Until when the next of them is postponed, by the time of day as it was when that was said.
+    pub postponed: Option<Timestamp>,
     /// The attempt that waits for its time.
     pub retry: Option<RetryState>,
     /// The newest run that has ended since the start.
