@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    RunEvent, RunId, RunOutcome, RunRecord, Verb,
+    Abilities, DestinationResult, MarkKind, RunEvent, RunId, RunOutcome, RunRecord, SnapshotId, Verb,
     names::{DeploymentName, DestinationName, JobName},
 };
 
@@ -76,6 +76,33 @@ impl JobStatus {
     }
 }
 
+/// What a destination holds of one deployment, from the last time it was looked at.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct HoldingStatus {
+    /// Snapshot folders by state: `good`, `suspect`, `damaged`, `headless`, `unreadable`, `untrusted`, `interrupted`,
+    /// `under-way`, `being-removed`, `fenced-off`.
+    pub states: BTreeMap<String, u64>,
+    /// Bytes of everything of the deployment.
+    pub stored_bytes: u64,
+    /// The newest good snapshot's time, by the deployment's clock.
+    pub newest_good: Option<Timestamp>,
+    /// The newest snapshot's time where it is suspect: pruning is frozen until it is accepted or a good one follows.
+    pub frozen_since: Option<Timestamp>,
+    /// When the snapshot whose last full reading is longest ago was read, or else written.
+    pub oldest_read: Option<Timestamp>,
+    /// When a verify here last found everything sound.
+    pub last_verified: Option<Timestamp>,
+    /// Why the last prune here did not remove all that it should have; each a sentence.
+    pub held_back: Vec<String>,
+}
+
+impl HoldingStatus {
+    /// How many snapshot folders have that state.
+    pub fn count(&self, state: &str) -> u64 {
+        self.states.get(state).copied().unwrap_or(0)
+    }
+}
+
 /// What is known of one destination, from the last time it was used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DestinationStatus {
@@ -89,12 +116,42 @@ pub struct DestinationStatus {
     pub problem: Option<String>,
     /// When that was.
     pub checked: Option<Timestamp>,
-    /// Good snapshots there, per deployment.
-    pub snapshots: BTreeMap<DeploymentName, u64>,
-    /// Suspect snapshots there, per deployment.
-    pub suspect: BTreeMap<DeploymentName, u64>,
-    /// Bytes of all snapshots there, per deployment.
-    pub stored_bytes: BTreeMap<DeploymentName, u64>,
+    /// What it was seen to be able to do when the daemon started; `None` while that is not known.
+    pub abilities: Option<Abilities>,
+    /// What it holds of each deployment.
+    pub holdings: BTreeMap<DeploymentName, HoldingStatus>,
+}
+
+/// What is known of the verifying of one deployment in one destination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerifyStatus {
+    /// The destination.
+    pub destination: DestinationName,
+    /// The deployment.
+    pub deployment: DeploymentName,
+    /// The schedule as written.
+    pub schedule: String,
+    /// When it is due next.
+    pub next_due: Option<Timestamp>,
+    /// Within how many seconds every stored byte is to be read again.
+    pub read_all_within_seconds: f64,
+    /// The newest run that has ended.
+    pub last_attempt: Option<RunRecord>,
+}
+
+/// What is known of the sharing of work with other daemons.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CoordinationStatus {
+    /// The destination that holds the leases.
+    pub destination: DestinationName,
+    /// What this daemon calls itself.
+    pub instance: String,
+    /// Leases it holds now, each with its fencing number.
+    pub held: BTreeMap<DeploymentName, u64>,
+    /// Runs since the start that were left to another daemon.
+    pub left_to_others: u64,
+    /// Leases lost since the start.
+    pub lost: u64,
 }
 
 /// What is known of the daemon. Made from memory: asking costs nothing and touches no network.
@@ -112,6 +169,12 @@ pub struct Status {
     pub jobs: Vec<JobStatus>,
     /// Every destination, in the order of the settings.
     pub destinations: Vec<DestinationStatus>,
+    /// Every verify task, by destination and deployment.
+    #[serde(default)]
+    pub verifying: Vec<VerifyStatus>,
+    /// The sharing of work, where there is any.
+    #[serde(default)]
+    pub coordination: Option<CoordinationStatus>,
 }
 
 /// A wish to run a job now.
@@ -119,15 +182,62 @@ pub struct Status {
 pub struct StartRequest {
     /// Which job.
     pub job: JobName,
-    /// What to do: back up (the default), or prune.
+    /// What to do: back up (the default), prune, or repair.
     #[serde(default)]
     pub verb: Verb,
+    /// `repair`: only this snapshot.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
+    /// `prune`: how much of what is there the sweep of objects without an owner may remove, percent.
+    #[serde(default)]
+    pub sweep_limit_percent: Option<u32>,
+    /// `prune`: snapshots that are missing are known to be gone.
+    #[serde(default)]
+    pub accept_missing: bool,
     /// Tags for the snapshot, where one is made.
     #[serde(default)]
     pub tags: Vec<String>,
     /// Retention may not delete the snapshot before this time.
     #[serde(default)]
     pub keep_until: Option<Timestamp>,
+}
+
+impl StartRequest {
+    /// A plain wish for `verb` of `job`.
+    pub fn new(job: JobName, verb: Verb) -> Self {
+        Self {
+            job,
+            verb,
+            snapshot: None,
+            sweep_limit_percent: None,
+            accept_missing: false,
+            tags: Vec::new(),
+            keep_until: None,
+        }
+    }
+}
+
+/// A wish to say something of a snapshot, in every destination that has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkWish {
+    /// The deployment.
+    pub deployment: DeploymentName,
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// What to say.
+    pub kind: MarkKind,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+    /// `accept`: the stored files whose damage on the deployment is known.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// `hold`: until when.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// Only in this destination.
+    #[serde(default)]
+    pub destination: Option<DestinationName>,
 }
 
 /// Why a wish was not granted.
@@ -159,6 +269,9 @@ pub trait Control: Send + Sync + std::fmt::Debug {
     /// Starts a run of a job as soon as it may (one at a time per job and deployment) and gives its identifier at once.
     /// A wish for a job whose requested run still waits is a further run.
     async fn start(&self, request: StartRequest) -> Result<RunId, ControlError>;
+
+    /// Marks a snapshot in every destination that has it, and says for each what became of that.
+    async fn mark(&self, wish: MarkWish) -> Result<Vec<DestinationResult>, ControlError>;
 
     /// Asks a run to stop at its next safe point.
     async fn cancel(&self, run: &RunId) -> Result<(), ControlError>;

@@ -29,6 +29,8 @@ pub enum RunPhase {
     Release,
     /// Comparing stored snapshots with their manifests.
     Verify,
+    /// Making damaged snapshots whole again.
+    Repair,
 }
 
 /// One thing a run tells. `Display`-free: the binary words it for people.

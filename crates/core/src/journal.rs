@@ -20,6 +20,8 @@ pub enum Verb {
     Verify,
     /// Deletes what retention does not keep.
     Prune,
+    /// Makes damaged snapshots whole again.
+    Repair,
 }
 
 /// How a run ended.

@@ -33,8 +33,8 @@ mod tier;
 pub use anomaly::{Anomalies, AnomalyLimits, NewTables, TableLimits, examine};
 pub use clock::{Clock, SystemClock};
 pub use control::{
-    Control, ControlError, DURATION_BUCKETS_SECONDS, DestinationStatus, DurationHistogram, JobStatus,
-    StartRequest, Status,
+    Control, ControlError, CoordinationStatus, DURATION_BUCKETS_SECONDS, DestinationStatus,
+    DurationHistogram, HoldingStatus, JobStatus, MarkWish, StartRequest, Status, VerifyStatus,
 };
 pub use digest::{ParseDigestError, Sha256, Sha256Stream, TableDigest};
 pub use event::{RunEvent, RunPhase};

@@ -221,6 +221,9 @@ pub struct Manifest {
     pub tags: Vec<String>,
     /// Retention may not delete it before this time.
     pub keep_until: Option<Timestamp>,
+    /// The time it was due, for a scheduled one.
+    #[serde(default)]
+    pub due: Option<Timestamp>,
     /// When the run began, by the daemon's clock.
     pub started: Timestamp,
     /// The snapshot's time by the deployment's clock: nanoseconds since the Unix epoch, as a decimal string
@@ -351,6 +354,7 @@ pub(crate) mod tests {
             kind: Kind::Scheduled,
             tags: vec!["before-release".into()],
             keep_until: None,
+            due: None,
             started: "2026-11-22T03:00:56Z".parse().unwrap(),
             snapshot_ts_ns: 1_795_316_460_123_456_789,
             source: SourceFacts {

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_task_has_a_name_that_survives_being_written() {
-        let name = JobName::verify(&DestinationName::new("off").unwrap(), &DeploymentName::new("crm").unwrap());
+        let name =
+            JobName::verify(&DestinationName::new("off").unwrap(), &DeploymentName::new("crm").unwrap());
         assert_eq!(name.as_str(), "verify/off/crm");
         assert_eq!(JobName::new("verify/off/crm").unwrap(), name);
         assert!(name.is_task() && !JobName::new("verify").unwrap().is_task());

@@ -11,7 +11,7 @@ mod horizon;
 mod keep;
 mod slots;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -275,10 +275,14 @@ fn keep_slots(
         return;
     }
     let newest = slots::newest_slots(tier, number, counting(), time_zone);
-    for (slot, first) in slots::representatives(tier, counting(), time_zone) {
-        let place = sorted.iter().position(|candidate| std::ptr::eq(*candidate, first));
-        if let Some(place) = place.filter(|_| newest.contains(&slot)) {
-            reasons[place].push(Reason::Slot { tier, slot });
+    let mut represented: BTreeMap<&SnapshotId, String> = slots::representatives(tier, counting(), time_zone)
+        .into_iter()
+        .filter(|(slot, _)| newest.contains(slot))
+        .map(|(slot, first)| (&first.id, slot))
+        .collect();
+    for (candidate, reasons) in sorted.iter().zip(reasons) {
+        if let Some(slot) = represented.remove(&candidate.id) {
+            reasons.push(Reason::Slot { tier, slot });
         }
     }
 }
@@ -289,184 +293,5 @@ fn keep_floor(sorted: &[&Candidate], reasons: &mut [Vec<Reason>], keep: &Keep, n
     let counting = sorted.iter().zip(reasons).filter(|(candidate, _)| candidate.counts(now));
     for (_, reasons) in counting.take(keep.floor()).filter(|(_, reasons)| reasons.is_empty()) {
         reasons.push(Reason::Floor);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn standing(good: bool) -> Standing {
-        if good { Standing::Good } else { Standing::Suspect }
-    }
-
-    fn candidate(time: &str, good: bool) -> Candidate {
-        let time: Timestamp = time.parse().unwrap();
-        let standing = standing(good);
-        Candidate { id: SnapshotId::new(time, 0), time, standing, since: time, hold: None, keep_until: None }
-    }
-
-    fn text(plan: &RetentionPlan) -> String {
-        plan.decisions
-            .iter()
-            .map(|decision| {
-                let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-                let mark = if decision.keep { "keep  " } else { "remove" };
-                format!("{mark} {} {}", decision.time, reasons.join("; "))
-            })
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-
-    #[test]
-    fn three_weeks_of_nights_keep_days_weeks_and_months() {
-        let nights: Vec<Candidate> = (1..=22)
-            .map(|day| candidate(&format!("2026-11-{day:02}T03:00:00Z"), true))
-            .chain([candidate("2026-10-31T03:00:00Z", true), candidate("2026-09-30T03:00:00Z", true)])
-            .collect();
-        let keep = Keep { daily: 3, weekly: 2, monthly: 2, ..Keep::default() };
-        let plan = plan(
-            &nights,
-            &keep,
-            &TimeZone::get("Europe/London").unwrap(),
-            "2026-11-22T12:00:00Z".parse().unwrap(),
-        );
-        let kept: Vec<String> =
-            text(&plan).lines().filter(|line| line.starts_with("keep")).map(str::to_owned).collect();
-        assert_eq!(
-            kept,
-            [
-                "keep   2026-11-22T03:00:00Z daily 2026-11-22",
-                "keep   2026-11-21T03:00:00Z daily 2026-11-21",
-                "keep   2026-11-20T03:00:00Z daily 2026-11-20",
-                "keep   2026-11-16T03:00:00Z weekly 2026-W47",
-                "keep   2026-11-09T03:00:00Z weekly 2026-W46",
-                "keep   2026-11-01T03:00:00Z monthly 2026-11",
-                "keep   2026-10-31T03:00:00Z monthly 2026-10",
-            ]
-        );
-        assert_eq!(plan.removed().count(), 24 - 7);
-    }
-
-    #[test]
-    fn a_slot_is_represented_by_its_first_good_snapshot() {
-        let all = [
-            candidate("2026-11-22T01:00:00Z", false),
-            candidate("2026-11-22T02:00:00Z", true),
-            candidate("2026-11-22T03:00:00Z", true),
-            candidate("2026-11-22T04:00:00Z", true),
-        ];
-        let keep = Keep { daily: 7, at_least_verified: 1, ..Keep::default() };
-        let plan = plan(&all, &keep, &TimeZone::UTC, "2027-11-22T12:00:00Z".parse().unwrap());
-        assert_eq!(
-            text(&plan),
-            "keep   2026-11-22T04:00:00Z floor\n\
-             remove 2026-11-22T03:00:00Z no rule keeps it\n\
-             keep   2026-11-22T02:00:00Z daily 2026-11-22\n\
-             remove 2026-11-22T01:00:00Z suspect, followed by a good one, and 30 days old"
-        );
-    }
-
-    #[test]
-    fn a_suspect_newest_snapshot_freezes_everything() {
-        let all = [
-            candidate("2026-11-20T03:00:00Z", true),
-            candidate("2026-11-21T03:00:00Z", true),
-            candidate("2026-11-22T03:00:00Z", false),
-        ];
-        let keep = Keep { last: 1, at_least_verified: 1, ..Keep::default() };
-        let plan = plan(&all, &keep, &TimeZone::UTC, "2026-11-22T12:00:00Z".parse().unwrap());
-        assert!(plan.frozen);
-        assert_eq!(plan.removed().count(), 0);
-    }
-
-    #[test]
-    fn a_day_is_a_day_of_the_jobs_time_zone() {
-        // 23:30 in London, summer, is the next day in UTC but not there.
-        let all = [
-            candidate("2026-07-01T21:30:00Z", true),
-            candidate("2026-07-01T22:30:00Z", true),
-            candidate("2026-07-01T23:30:00Z", true),
-        ];
-        let keep = Keep { daily: 2, at_least_verified: 1, ..Keep::default() };
-        let plan = plan(
-            &all,
-            &keep,
-            &TimeZone::get("Europe/London").unwrap(),
-            "2026-07-02T12:00:00Z".parse().unwrap(),
-        );
-        let kept: Vec<bool> = plan.decisions.iter().map(|decision| decision.keep).collect();
-        assert_eq!(kept, [true, false, true]);
-    }
-
-    fn snapshots() -> impl Strategy<Value = Vec<Candidate>> {
-        let one = (0_i64..400 * 24, any::<bool>(), proptest::option::of(0_i64..800 * 24));
-        proptest::collection::vec(one, 0..60).prop_map(|list| {
-            let hour = |hours: i64| Timestamp::from_second(1_760_000_000 + hours * 3600).unwrap();
-            let make = |(number, (time, good, until)): (usize, (i64, bool, Option<i64>))| Candidate {
-                id: SnapshotId::new(hour(time), u32::try_from(number).unwrap()),
-                time: hour(time),
-                standing: standing(good),
-                since: hour(time),
-                hold: None,
-                keep_until: until.map(hour),
-            };
-            list.into_iter().enumerate().map(make).collect()
-        })
-    }
-
-    fn rules() -> impl Strategy<Value = Keep> {
-        (0_u32..4, 0_u32..4, 0_u32..8, 0_u32..6, 0_u32..6, 0_u32..3, 0_u32..5).prop_map(
-            |(last, hourly, daily, weekly, monthly, yearly, at_least_verified)| Keep {
-                last,
-                hourly,
-                daily,
-                weekly,
-                monthly,
-                yearly,
-                within: None,
-                at_least_verified,
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn never_below_the_floor(all in snapshots(), keep in rules()) {
-            let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let plan = plan(&all, &keep, &TimeZone::UTC, now);
-            let good = |id: &SnapshotId| all.iter().any(|candidate| candidate.standing == Standing::Good && candidate.id == *id);
-            let kept = plan.decisions.iter().filter(|decision| decision.keep && good(&decision.id)).count();
-            let there = all.iter().filter(|candidate| candidate.standing == Standing::Good).count();
-            prop_assert!(kept >= there.min(keep.at_least_verified.max(1) as usize));
-            prop_assert!(plan.decisions.iter().all(|decision| !decision.reasons.is_empty()));
-        }
-
-        #[test]
-        fn what_is_left_is_kept_the_second_time(all in snapshots(), keep in rules()) {
-            let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let first = plan(&all, &keep, &TimeZone::UTC, now);
-            let left: Vec<Candidate> = all.iter().filter(|candidate| {
-                first.decisions.iter().any(|decision| decision.keep && decision.id == candidate.id)
-            }).cloned().collect();
-            prop_assert_eq!(plan(&left, &keep, &TimeZone::UTC, now).removed().count(), 0);
-        }
-
-        #[test]
-        fn an_older_addition_removes_no_newer_snapshot(all in snapshots(), keep in rules(), good in any::<bool>()) {
-            let now = Timestamp::from_second(1_800_000_000).unwrap();
-            let before = plan(&all, &keep, &TimeZone::UTC, now);
-            let time = Timestamp::from_second(1_760_000_000 - 3600).unwrap();
-            let mut more = all.clone();
-            more.push(Candidate { id: SnapshotId::new(time, 999), time, standing: standing(good), since: time, hold: None, keep_until: None });
-            let after = plan(&more, &keep, &TimeZone::UTC, now);
-            for decision in before.decisions.iter().filter(|decision| decision.keep) {
-                let later = after.decisions.iter().find(|other| other.id == decision.id).unwrap();
-                let represented_by_the_addition = decision.reasons.iter().all(|reason| matches!(reason, Reason::Slot { .. }));
-                prop_assert!(later.keep || represented_by_the_addition);
-            }
-        }
     }
 }

@@ -28,6 +28,9 @@ pub struct RunStart {
     pub tags: Vec<String>,
     /// Retention may not delete the snapshot before this time.
     pub keep_until: Option<Timestamp>,
+    /// The time it was due, for a scheduled run.
+    #[serde(default)]
+    pub due: Option<Timestamp>,
     /// When it began, by the daemon's clock.
     pub started: Timestamp,
     /// The name the server gives itself.
