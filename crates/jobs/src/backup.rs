@@ -1,20 +1,23 @@
 //! Makes a snapshot: from a deployment, through verification, into every destination.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use convault_core::{
-    DeploymentName, DestinationResult, DocumentFormat, Export, ExportRequest, FilesMode, JobName, Keep, Kind,
-    MANIFEST_FORMAT, Manifest, Preflight, Problem, Progress, PutMode, Release, RunEvent, RunId, RunOutcome,
-    RunPhase, RunRecord, Source, SourceFacts, Store, TableNames, TableTotals, Totals, Verb, Verdict,
-    Verification,
+    AnomalyLimits, DeploymentName, DestinationName, DestinationResult, DocumentFormat, Export, ExportRequest,
+    FilesMode, JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Problem, Progress, Release,
+    RunEvent, RunId, RunOutcome, RunPhase, RunRecord, SnapshotId, Source, SourceFacts, Store, TableNames,
+    TableTotals, Totals, Verb, Verdict, Verification, examine,
 };
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    JobError, RunContext,
+    Destination, JobError, PruneRules, RunContext,
     error::chain,
-    plan_prune, prune, repository,
-    settle::settle,
+    mark::renew_holds,
+    prepare::{Ready, begin_in, end_in, history, prepare, takes},
+    prune::retain,
+    settle::{Protection, settle},
+    survey::survey,
     sweep::sweep,
     transfer::{Transferred, transfer},
 };
@@ -42,6 +45,14 @@ pub struct BackupJob {
     pub keep_until: Option<Timestamp>,
     /// How stored files are kept.
     pub files: FilesMode,
+    /// What looks wrong beside the last good snapshot.
+    pub anomaly: AnomalyLimits,
+    /// The longest time between two due times, where there is a schedule.
+    pub expected_interval: Option<Duration>,
+    /// How far the clocks of this machine and of a store may be apart before nothing is deleted there.
+    pub clock_skew_limit: Duration,
+    /// How many snapshots this machine knows to be in a destination.
+    pub known: BTreeMap<DestinationName, u64>,
     /// What retention keeps, in every destination of the job.
     pub keep: Keep,
     /// The time zone in which days, weeks and months begin.
@@ -60,26 +71,39 @@ pub struct BackupJob {
     pub dead_runs: Vec<RunId>,
 }
 
+impl BackupJob {
+    /// What retention goes by in one destination of the job.
+    pub(crate) fn prune_rules(&self, destination: &DestinationName) -> PruneRules {
+        PruneRules {
+            dead_runs: self.dead_runs.clone(),
+            clock_skew_limit: self.clock_skew_limit,
+            known_locally: self.known.get(destination).copied(),
+            ..PruneRules::new(self.keep.clone(), self.time_zone.clone())
+        }
+    }
+}
+
 /// What a run is known by while it goes on.
-struct Run {
-    started: Timestamp,
-    warnings: Vec<String>,
-    lost: Vec<DestinationResult>,
+pub(crate) struct Run {
+    pub(crate) started: Timestamp,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) lost: Vec<DestinationResult>,
     read_bytes: u64,
 }
 
 /// Runs the job once, and always comes back with what became of it: the error, if there was one, is its message.
-/// `stores` are the job's destinations, in order.
+/// `destinations` are the job's, in order.
 pub async fn backup(
     job: &BackupJob,
     source: &dyn Source,
-    stores: &[Arc<dyn Store>],
+    destinations: &[Destination],
     context: &RunContext,
 ) -> RunRecord {
     let mut run = Run { started: context.clock.now(), warnings: Vec::new(), lost: Vec::new(), read_bytes: 0 };
-    let record = match make(job, source, stores, &mut run, context).await {
+    let record = match make(job, source, destinations, &mut run, context).await {
         Ok(record) => record,
         Err(error) => {
+            let error = context.why_stopped(error);
             let outcome =
                 if matches!(error, JobError::Stopped) { RunOutcome::Cancelled } else { RunOutcome::Failed };
             let retryable = error.is_retryable();
@@ -87,21 +111,26 @@ pub async fn backup(
             RunRecord { retryable, destinations, ..record(job, &run, outcome, chain(&error), context) }
         }
     };
-    leave_no_upload(job, stores, context).await;
+    leave_nothing(job, destinations, context).await;
     context.tell(RunEvent::Finished { record: Box::new(record.clone()) });
     record
 }
 
-/// Aborts what is left unfinished of this run itself: an upload whose beginning or end got no answer. Runs that end
-/// well have none. The next run cannot do it, since to its eyes only runs that died are dead.
-async fn leave_no_upload(job: &BackupJob, stores: &[Arc<dyn Store>], context: &RunContext) {
+/// Aborts what is left unfinished of this run itself, an upload whose beginning or end got no answer, and takes the
+/// start record away where nothing came of it. The next run cannot do it, since to its eyes only runs that died are
+/// dead.
+async fn leave_nothing(job: &BackupJob, destinations: &[Destination], context: &RunContext) {
     let own = std::slice::from_ref(&context.id);
-    let sweeps = stores.iter().map(|store| async move {
-        match tokio::time::timeout(LAST_SWEEP, sweep(store.as_ref(), &job.deployment, own, context)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "cannot see whether an upload is left unfinished"),
+    let sweeps = destinations.iter().map(|destination| async move {
+        let left = async {
+            sweep(destination.store.as_ref(), &job.deployment, own, context).await?;
+            end_in(destination, job, context).await
+        };
+        match tokio::time::timeout(LAST_SWEEP, left).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot see whether something is left unfinished"),
             Err(_) => {
-                tracing::debug!(destination = %store.destination(), "the list of unfinished uploads took too long");
+                tracing::debug!(destination = %destination.store.destination(), "cleaning up took too long");
             }
         }
     });
@@ -152,7 +181,7 @@ fn record(
 async fn make(
     job: &BackupJob,
     source: &dyn Source,
-    stores: &[Arc<dyn Store>],
+    destinations: &[Destination],
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
@@ -161,66 +190,84 @@ async fn make(
     for warning in &preflight.warnings {
         warn(run, context, warning.clone());
     }
-    let (repository, ready) = prepare(job, stores, run, context).await?;
+    let (repository, ready) = prepare(job, destinations, run, context).await?;
+    if let Some(done) = done_before(job, &ready, context) {
+        return Ok(record(job, run, RunOutcome::Good, done, context));
+    }
+    // No export is asked for that nobody would take.
+    if !ready.iter().any(|ready| takes(ready, job, context.clock.now(), context)) {
+        let text =
+            "every destination has its snapshot of these times already; nothing was exported".to_owned();
+        return Ok(record(job, run, nothing_due(&run.lost), text, context));
+    }
     let export = export(job, source, run, context).await?;
-    let made = snapshot(job, source, &preflight, &repository, &export, &ready, run, context).await;
+    let at = snapshot_time(&export);
+    let (taking, resting): (Vec<Ready>, Vec<Ready>) =
+        ready.into_iter().partition(|ready| takes(ready, job, at, context));
+    let made = async {
+        let taking = begin_in(job, taking, &preflight, &repository, run, context).await?;
+        let taking = survey_again(job, taking, context).await?;
+        if let Some(done) = done_before(job, &taking, context) {
+            return Ok((record(job, run, RunOutcome::Good, done, context), taking));
+        }
+        let made = snapshot(job, source, &preflight, &repository, &export, &taking, run, context).await?;
+        Ok::<_, JobError>((made, taking))
+    };
+    let made = made.await;
     release(source, &export, run, context).await;
-    let mut made = made?;
-    apply_retention(job, &ready, &made.destinations, run, context).await;
+    let (mut made, taking) = made?;
+    apply_retention(job, taking.into_iter().chain(resting), &made.destinations, run, context).await;
     made.warnings.clone_from(&run.warnings);
     made.finished = Some(context.clock.now());
     Ok(made)
 }
 
-fn warn(run: &mut Run, context: &RunContext, text: String) {
+/// Where a lease was taken from somebody who had not given it back, that one may have stored the snapshot of this very
+/// due time without having got to say so: then it is done.
+fn done_before(job: &BackupJob, ready: &[Ready], context: &RunContext) -> Option<String> {
+    context.lease.as_ref().filter(|lease| !lease.was_given_back())?;
+    let due = job.due?;
+    let of_then = |ready: &Ready| {
+        let mut snapshots = ready.survey.snapshots();
+        let found = snapshots.find(|snapshot| snapshot.manifest.due == Some(due));
+        found.map(|snapshot| snapshot.manifest.id.clone())
+    };
+    let ids: Vec<SnapshotId> = ready.iter().filter_map(of_then).collect();
+    (ids.len() == ready.len()).then(|| format!("snapshot {} of {due} is there already", ids[0]))
+}
+
+/// Looks again once this run's start record is there: whatever its predecessor under the lease still writes from then
+/// on is fenced off, and what it had written before is seen.
+async fn survey_again(
+    job: &BackupJob,
+    ready: Vec<Ready>,
+    context: &RunContext,
+) -> Result<Vec<Ready>, JobError> {
+    if context.lease.as_ref().is_none_or(|lease| lease.was_given_back()) {
+        return Ok(ready);
+    }
+    let mut again = Vec::new();
+    for one in ready {
+        let now = context.clock.now();
+        let survey = survey(&one.destination, &job.deployment, &job.dead_runs, now).await?;
+        again.push(Ready { survey, ..one });
+    }
+    Ok(again)
+}
+
+/// Nothing to do is good, except where a destination could not be asked.
+fn nothing_due(lost: &[DestinationResult]) -> RunOutcome {
+    if lost.is_empty() { RunOutcome::Good } else { RunOutcome::Partial }
+}
+
+fn snapshot_time(export: &Export) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(export.snapshot_ts_ns))
+        .expect("every i64 of nanoseconds is a timestamp")
+}
+
+pub(crate) fn warn(run: &mut Run, context: &RunContext, text: String) {
     context.warning(text.clone());
     run.warnings.push(text);
-}
-
-/// Checks that each destination can be written to, makes it a repository, and aborts what dead runs left there.
-async fn prepare(
-    job: &BackupJob,
-    stores: &[Arc<dyn Store>],
-    run: &mut Run,
-    context: &RunContext,
-) -> Result<(RunId, Vec<Arc<dyn Store>>), JobError> {
-    let mut ready = Vec::new();
-    let mut repository = None;
-    for store in stores {
-        match context.or_stop(prepare_one(job, store.as_ref(), run, context)).await? {
-            Ok(id) => {
-                repository.get_or_insert(id);
-                ready.push(Arc::clone(store));
-            }
-            Err(error) => {
-                let problem = Some(chain(&error));
-                let destination = store.destination().clone();
-                context.tell(RunEvent::Destination {
-                    at: context.clock.now(),
-                    destination: destination.clone(),
-                    problem: problem.clone(),
-                });
-                run.lost.push(DestinationResult { destination, stored_bytes: 0, problem });
-            }
-        }
-    }
-    repository.map(|id| (id, ready)).ok_or_else(|| JobError::AllDestinationsFailed(problems(&run.lost)))
-}
-
-async fn prepare_one(
-    job: &BackupJob,
-    store: &dyn Store,
-    run: &mut Run,
-    context: &RunContext,
-) -> Result<RunId, JobError> {
-    let repository = repository::open_or_make(store, &context.id).await?.repository;
-    // An upload that is begun and given up shows that writing is allowed, and leaves nothing behind.
-    let key = convault_core::Layout::new(job.deployment.clone()).object(&context.id, "preflight");
-    store.upload(&key, convault_core::MIN_PART_BYTES, PutMode::Overwrite).await?.abort().await?;
-    if let Err(error) = sweep(store, &job.deployment, &job.dead_runs, context).await {
-        warn(run, context, format!("unfinished uploads could not be cleaned up: {}", chain(&error)));
-    }
-    Ok(repository)
 }
 
 async fn export(
@@ -268,19 +315,27 @@ async fn snapshot(
     preflight: &Preflight,
     repository: &RunId,
     export: &Export,
-    stores: &[Arc<dyn Store>],
+    ready: &[Ready],
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
+    let stores: Vec<Arc<dyn Store>> = ready.iter().map(|ready| Arc::clone(ready.store())).collect();
     let transferred =
-        transfer(job, source, export, stores, &mut run.warnings, &mut run.lost, context).await?;
+        transfer(job, source, export, &stores, &mut run.warnings, &mut run.lost, context).await?;
     run.read_bytes = transferred.read_bytes;
     for warning in &transferred.found.findings.warnings {
         warn(run, context, warning.to_string());
     }
     context.phase(RunPhase::Manifest);
-    let manifest = manifest(job, preflight, repository, export, &transferred, run.started, context);
-    let mut results = settle(job, transferred, &manifest, &mut run.warnings, context).await;
+    let mut manifest = manifest(job, preflight, repository, export, &transferred, run.started, context);
+    let found = examine(&manifest, &history(ready), &job.anomaly);
+    for note in found.notes {
+        warn(run, context, note);
+    }
+    manifest.verdict = verdict(manifest.verdict, found.problems);
+    let protections =
+        ready.iter().map(|ready| Protection::of(ready, job, &manifest, context.clock.now())).collect();
+    let mut results = settle(job, transferred, &manifest, protections, &mut run.warnings, context).await;
     results.append(&mut run.lost);
     if results.iter().all(|result| result.problem.is_some()) {
         let error = JobError::AllDestinationsFailed(problems(&results));
@@ -366,6 +421,7 @@ fn manifest(
         kind: job.kind,
         tags: job.tags.clone(),
         keep_until: job.keep_until,
+        due: job.due,
         started,
         snapshot_ts_ns: export.snapshot_ts_ns,
         source: SourceFacts {
@@ -392,13 +448,23 @@ fn manifest(
         not_covered: crate::coverage::not_covered(job.files),
         recipients: Vec::new(),
         verification: Verification { at: context.clock.now(), checks: crate::coverage::checks(job.files) },
-        verdict: verdict(transferred),
-        fence: None,
+        verdict: damage(transferred),
+        fence: context.fence(),
         erasure: 0,
     }
 }
 
-fn verdict(transferred: &Transferred) -> Verdict {
+/// What was found beside the damage at the source.
+fn verdict(so_far: Verdict, found: Vec<Problem>) -> Verdict {
+    let mut problems = match so_far {
+        Verdict::Good => Vec::new(),
+        Verdict::Suspect { problems } => problems,
+    };
+    problems.extend(found);
+    if problems.is_empty() { Verdict::Good } else { Verdict::Suspect { problems } }
+}
+
+fn damage(transferred: &Transferred) -> Verdict {
     let findings = &transferred.found.findings;
     let mut problems: Vec<Problem> = findings
         .damage
@@ -431,36 +497,30 @@ async fn release(source: &dyn Source, export: &Export, run: &mut Run, context: &
     }
 }
 
-/// Retention, wherever this run has stored a snapshot. A failure is a warning: the snapshot is there all the same.
+/// Retention, wherever this run could look: where it stored a snapshot, and where none was due. A failure is a
+/// warning: the snapshot is there all the same.
 async fn apply_retention(
     job: &BackupJob,
-    stores: &[Arc<dyn Store>],
+    ready: impl Iterator<Item = Ready>,
     results: &[DestinationResult],
     run: &mut Run,
     context: &RunContext,
 ) {
-    if job.keep.keeps_everything() {
-        return;
-    }
-    let has_snapshot = |store: &&Arc<dyn Store>| {
-        results.iter().any(|result| result.problem.is_none() && result.destination == *store.destination())
-    };
-    for store in stores.iter().filter(has_snapshot) {
-        let store = store.as_ref();
-        let pruned = async {
-            let plan =
-                plan_prune(store, &job.deployment, &job.keep, &job.time_zone, context.clock.now()).await?;
-            prune(store, &plan, context).await
-        };
-        match pruned.await {
-            Ok(pruned) => tracing::debug!(removed = pruned.removed.len(), "retention applied"),
-            Err(error) => {
-                warn(
-                    run,
-                    context,
-                    format!("{}: retention was not applied: {}", store.destination(), chain(&error)),
-                );
+    for one in ready {
+        let name = one.store().destination().clone();
+        let failed = results.iter().any(|result| result.problem.is_some() && result.destination == name);
+        if failed || one.destination.append_only {
+            continue;
+        }
+        renew_holds(&one.destination, &one.survey.folders, context).await;
+        let rules = job.prune_rules(&name);
+        match retain(&one.destination, &job.deployment, &rules, one.plan, context).await {
+            Ok(pruned) => {
+                for why in pruned.held_back {
+                    warn(run, context, format!("{name}: {why}"));
+                }
             }
+            Err(error) => warn(run, context, format!("{name}: retention was not applied: {}", chain(&error))),
         }
     }
 }

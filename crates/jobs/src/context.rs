@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use convault_core::{Clock, RunEvent, RunId, RunPhase};
 use tokio_util::sync::CancellationToken;
 
-use crate::JobError;
+use crate::{HeldLease, JobError};
 
 /// Long enough for a proxy or a server to come back, short beside the time an export takes.
 const DOWNLOAD_PAUSE: Duration = Duration::from_secs(2);
@@ -19,6 +19,8 @@ pub struct RunContext {
     pub clock: Arc<dyn Clock>,
     /// When cancelled, the run stops at its next safe point and leaves nothing half done.
     pub stop: CancellationToken,
+    /// The lease under which it runs, where several daemons share the work.
+    pub lease: Option<Arc<HeldLease>>,
     /// How long the run waits before it downloads an export a second time; before the third, three times as long.
     pub download_pause: Duration,
     events: Arc<dyn Fn(RunEvent) + Send + Sync>,
@@ -32,7 +34,26 @@ impl RunContext {
         stop: CancellationToken,
         events: Arc<dyn Fn(RunEvent) + Send + Sync>,
     ) -> Self {
-        Self { id, clock, stop, download_pause: DOWNLOAD_PAUSE, events }
+        Self { id, clock, stop, lease: None, download_pause: DOWNLOAD_PAUSE, events }
+    }
+
+    /// The same run, under a lease.
+    pub fn under(self, lease: Arc<HeldLease>) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
+    /// The fencing number of the lease, where there is one.
+    pub(crate) fn fence(&self) -> Option<u64> {
+        self.lease.as_ref().map(|lease| lease.fence())
+    }
+
+    /// Makes sure that the lease, where there is one, is still held: asked right before anything is done that a rival
+    /// could do as well.
+    pub(crate) async fn check_lease(&self) -> Result<(), JobError> {
+        match &self.lease {
+            Some(lease) => lease.check().await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for `work`, or ends with [`JobError::Stopped`] as soon as the run is told to stop; `work` is then dropped.
@@ -41,6 +62,16 @@ impl RunContext {
             biased;
             () = self.stop.cancelled() => Err(JobError::Stopped),
             done = work => Ok(done),
+        }
+    }
+
+    /// The error of a run that was stopped, or, where the loss of its lease stopped it, of that.
+    pub(crate) fn why_stopped(&self, error: JobError) -> JobError {
+        match &self.lease {
+            Some(lease) if matches!(error, JobError::Stopped) && lease.lost().is_cancelled() => {
+                lease.lost_error()
+            }
+            _ => error,
         }
     }
 

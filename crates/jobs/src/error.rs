@@ -48,6 +48,34 @@ pub enum JobError {
         /// What is wrong with it.
         what: String,
     },
+    /// What is stored may not be believed.
+    #[error(
+        "{place}: {what}; nothing of it is used or touched (which keys are trusted: setting signing.trusted_keys)"
+    )]
+    Untrusted {
+        /// Which object.
+        place: String,
+        /// Why not.
+        what: String,
+    },
+    /// A snapshot that cannot be accepted.
+    #[error("{id} cannot be accepted: {why}")]
+    NotAcceptable {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// Why.
+        why: String,
+    },
+    /// A snapshot cannot be made whole again.
+    #[error("{id} in {destination} cannot be repaired: {why}")]
+    NotRepairable {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// Where.
+        destination: String,
+        /// Why, and what would help.
+        why: String,
+    },
     /// No snapshot of that identifier.
     #[error(
         "there is no snapshot {id} of {deployment} in {destination}; `convault list` shows what is there"

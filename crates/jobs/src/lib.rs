@@ -1,5 +1,5 @@
-//! One file per verb: [`backup`](backup()), [`list`](list()), [`verify`](verify()), [`prune`](prune()),
-//! [`download`](download()).
+//! One file per verb: [`backup`](backup()), [`survey`](survey()), [`verify`](verify()), [`prune`](prune()),
+//! [`mark`](mark()), [`download`](download()).
 //!
 //! Written against the traits of `convault-core` only: no verb knows S3, Convex or SQL. Deliberately absent:
 //! schedules, settings, exit codes, and the words people read on a terminal.
@@ -9,28 +9,38 @@ mod backup;
 mod context;
 mod coordinate;
 mod coverage;
+mod destination;
 mod download;
 mod error;
 mod fan_out;
 mod lane;
 mod lease;
-mod list;
+mod mark;
 mod pool;
+mod prepare;
+mod proof;
 mod prune;
 mod read;
 mod repository;
 mod settle;
+mod skew;
+mod survey;
 mod sweep;
 mod transfer;
+mod trust;
 mod verify;
 
 pub use backup::{BackupJob, backup, running};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
+pub use destination::{Destination, ORPHAN_GRACE};
 pub use download::{Downloaded, download, download_to_file};
 pub use error::{JobError, chain};
 pub use lease::{Attempt, HeldLease, Leases};
-pub use list::{Inventory, Listed, ListedState, find, inventory, list};
-pub use prune::{PrunePlan, Pruned, plan_prune, prune};
+pub use mark::{MarkRequest, mark};
+pub use proof::record_proofs;
+pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
+pub use survey::{Folder, FolderState, Inventory, Snapshot, Survey, find, survey};
 pub use transfer::LEAST_UPLOAD_MEMORY_BYTES;
+pub use trust::Trust;
 pub use verify::{ObjectFault, VerifyDepth, VerifyReport, verify};

@@ -5,26 +5,75 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use convault_core::{
-    DestinationResult, Layout, Manifest, ObjectRole, PartPlan, PutMode, ReadBack, RunEvent, RunPhase, Sha256,
-    Store, StoreError, StoreErrorKind, Stored, StoredObject,
+    Candidate, DestinationResult, Layout, Lock, Manifest, ObjectRole, PartPlan, PutMode, ReadBack, RunEvent,
+    RunPhase, Sha256, Standing, Store, StoreError, StoreErrorKind, Stored, StoredObject, keep_horizon,
 };
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    BackupJob, JobError, ListedState, RunContext,
+    BackupJob, Destination, JobError, RunContext,
     error::chain,
     fan_out::{FanOut, Sent},
     lane::{Finishing, LaneError},
+    prepare::Ready,
+    prune::candidate,
     read::{ObjectReader, check_object, read_small},
     transfer::Transferred,
+    trust::put_own,
 };
 
 /// One object as it should be in every destination.
 #[derive(Debug, Clone)]
-struct Expected {
-    name: String,
-    role: ObjectRole,
-    size_bytes: u64,
-    sha256: Sha256,
+pub(crate) struct Expected {
+    pub(crate) name: String,
+    pub(crate) role: ObjectRole,
+    pub(crate) size_bytes: u64,
+    pub(crate) sha256: Sha256,
+}
+
+/// A manifest larger than this is not this run's.
+const MAY_BE_OURS_BYTES: u64 = 64 << 20;
+/// For so long a suspect snapshot is locked, where objects are locked.
+const SUSPECT_LOCKED: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What is done, in one destination, beside storing: signing, and locking against deletion.
+pub(crate) struct Protection {
+    destination: Destination,
+    /// Until when retention will keep the snapshot, as far as that can be told; `None` where nothing is locked.
+    lock: Option<Lock>,
+}
+
+impl Protection {
+    /// What the settings ask for, for the snapshot of `manifest`.
+    pub(crate) fn of(ready: &Ready, job: &BackupJob, manifest: &Manifest, now: Timestamp) -> Self {
+        let destination = ready.destination.clone();
+        let lock = destination.object_lock.and_then(|mode| {
+            let until = horizon(ready, job, manifest, now)?;
+            (until > now).then_some(Lock { mode, until })
+        });
+        Self { destination, lock }
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.destination.store.as_ref()
+    }
+}
+
+/// Until when the snapshot is locked. One that is suspect stays as long as somebody may want to look at it.
+fn horizon(ready: &Ready, job: &BackupJob, manifest: &Manifest, now: Timestamp) -> Option<Timestamp> {
+    let standing = if manifest.is_good() { Standing::Good } else { Standing::Suspect };
+    let own = Candidate {
+        id: manifest.id.clone(),
+        time: manifest.snapshot_time(),
+        standing,
+        since: now,
+        hold: None,
+        keep_until: manifest.keep_until,
+    };
+    let candidates: Vec<Candidate> = ready.survey.snapshots().map(candidate).collect();
+    let keep = job.prune_rules(ready.store().destination()).keep_in(&ready.destination);
+    let foreseen = keep_horizon(&own, &candidates, &keep, &job.time_zone, job.expected_interval, now);
+    if standing == Standing::Suspect { foreseen.max(Some(now + SUSPECT_LOCKED)) } else { foreseen }
 }
 
 /// A destination that may still get its snapshot from another one.
@@ -39,6 +88,7 @@ pub(crate) async fn settle(
     job: &BackupJob,
     transferred: Transferred,
     manifest: &Manifest,
+    protections: Vec<Protection>,
     warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Vec<DestinationResult> {
@@ -61,9 +111,10 @@ pub(crate) async fn settle(
     let mut behind = Vec::new();
     let mut complete: Option<Arc<dyn Store>> = None;
     for (store, arrived) in pair_up(zip, index).await {
+        let protection = protection_of(&protections, store.as_ref());
         let outcome = match arrived {
             Ok(pair) => {
-                let finished = finish_one(store.as_ref(), &pair, &expected, manifest, context).await;
+                let finished = finish_one(protection, &pair, &expected, manifest, warnings, context).await;
                 if finished.is_err() {
                     futures::join!(pair.0.abort(), pair.1.abort());
                 }
@@ -86,7 +137,7 @@ pub(crate) async fn settle(
                 behind.push(Behind { store, why: chain(&error) });
             }
             Err(error) => {
-                results.push(given_up(store.as_ref(), &expected, chain(&error), manifest, context).await);
+                results.push(given_up(protection, &expected, chain(&error), manifest, context).await);
             }
         }
     }
@@ -101,9 +152,17 @@ pub(crate) async fn settle(
             context.warning(text.clone());
             warnings.push(text);
         }
-        results.push(refill(job, late, complete.as_deref(), &expected, manifest, context).await);
+        let protection = protection_of(&protections, late.store.as_ref());
+        let refilled =
+            refill(job, late, complete.as_deref(), protection, &expected, manifest, warnings, context).await;
+        results.push(refilled);
     }
     results
+}
+
+fn protection_of<'a>(protections: &'a [Protection], store: &dyn Store) -> &'a Protection {
+    let found = protections.iter().find(|protection| protection.store().destination() == store.destination());
+    found.expect("there is one for each destination of the run")
 }
 
 type Pair = (Finishing, Finishing);
@@ -126,12 +185,15 @@ async fn pair_up(zip: Sent, index: Sent) -> Vec<(Arc<dyn Store>, Result<Pair, La
 }
 
 async fn finish_one(
-    store: &dyn Store,
+    protection: &Protection,
     (zip, index): &Pair,
     expected: &[Expected; 2],
     manifest: &Manifest,
+    warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Result<u64, JobError> {
+    let store = protection.store();
+    context.check_lease().await?;
     let layout = Layout::new(manifest.deployment.clone());
     let mut objects = Vec::new();
     for (finishing, expected) in [zip, index].into_iter().zip(expected) {
@@ -145,11 +207,11 @@ async fn finish_one(
         };
         objects.push(prove(store, key, &finished, expected, context).await?);
     }
-    write_manifest(store, objects, manifest).await
+    write_manifest(protection, objects, manifest, warnings, context).await
 }
 
 /// Makes sure that the store holds what was sent: by the checksum it gave back, or by reading every byte.
-async fn prove(
+pub(crate) async fn prove(
     store: &dyn Store,
     key: String,
     stored: &Stored,
@@ -182,27 +244,46 @@ async fn prove(
     })
 }
 
-/// Writes the manifest, which makes the snapshot exist. Gives the bytes stored in all.
+/// Locks the objects, then writes the signature and the manifest, which makes the snapshot exist. Gives the bytes
+/// stored in all.
 async fn write_manifest(
-    store: &dyn Store,
+    protection: &Protection,
     objects: Vec<StoredObject>,
     manifest: &Manifest,
+    warnings: &mut Vec<String>,
+    context: &RunContext,
 ) -> Result<u64, JobError> {
+    let store = protection.store();
     let manifest = Manifest { objects, ..manifest.clone() };
+    let layout = Layout::new(manifest.deployment.clone());
+    let data: Vec<String> =
+        manifest.objects.iter().map(|object| layout.object(&manifest.id, &object.name)).collect();
+    lock(protection, &data, warnings, context).await;
     let bytes = Bytes::from(manifest.to_bytes());
-    let key = Layout::new(manifest.deployment.clone()).manifest(&manifest.id);
-    let put = store.put(&key, bytes.clone(), PutMode::IfAbsent).await;
-    // A failed put may have worked all the same, its answer lost, and one that finds a manifest may have found its
-    // own: reading it back decides.
-    let found = match (put, read_small(store, &key, bytes.len() as u64).await) {
-        (Err(error), Err(_)) if error.kind != StoreErrorKind::AlreadyExists => return Err(error.into()),
-        (_, found) => found?,
-    };
-    if found != bytes {
-        let what = "the manifest read back is not the one that was written".to_owned();
-        return Err(JobError::Damaged { place: format!("{} {key}", store.location()), what });
+    let key = layout.manifest(&manifest.id);
+    let what = format!("convault manifest {} {} {}", manifest.deployment, manifest.id, context.clock.now());
+    context.check_lease().await?;
+    let trust = &protection.destination.trust;
+    let signature_bytes = trust.sign(store, &key, &bytes, &what, PutMode::IfAbsent).await?;
+    put_own(store, &key, bytes.clone(), PutMode::IfAbsent).await?;
+    let mut small = vec![key.clone(), layout.run_start(&manifest.id)];
+    small.extend((signature_bytes > 0).then(|| Layout::signature_of(&key)));
+    lock(protection, &small, warnings, context).await;
+    Ok(manifest.stored_bytes() + signature_bytes + bytes.len() as u64)
+}
+
+/// Locks objects for as long as retention will keep them. The snapshot is there without its locks as well, so that a
+/// failure is told and no more.
+async fn lock(protection: &Protection, keys: &[String], warnings: &mut Vec<String>, context: &RunContext) {
+    let Some(lock) = protection.lock else { return };
+    for key in keys {
+        if let Err(error) = protection.store().set_lock(key, lock).await {
+            let text = format!("{}: the snapshot is not locked: {}", error.destination, chain(&error));
+            context.warning(text.clone());
+            warnings.push(text);
+            return;
+        }
     }
-    Ok(manifest.stored_bytes() + bytes.len() as u64)
 }
 
 fn stored(store: &dyn Store, stored_bytes: u64, context: &RunContext) -> DestinationResult {
@@ -217,13 +298,16 @@ fn stored(store: &dyn Store, stored_bytes: u64, context: &RunContext) -> Destina
 
 /// Records that a destination has no snapshot, and removes what lies there of it, as far as the credentials allow.
 async fn given_up(
-    store: &dyn Store,
+    protection: &Protection,
     expected: &[Expected; 2],
     why: String,
     manifest: &Manifest,
     context: &RunContext,
 ) -> DestinationResult {
-    if let Err(error) = remove(store, expected, manifest).await {
+    let store = protection.store();
+    if !protection.destination.append_only
+        && let Err(error) = remove(store, expected, manifest).await
+    {
         tracing::warn!("objects of a snapshot that was given up stay behind: {}", chain(&error));
     }
     let destination = store.destination().clone();
@@ -239,41 +323,49 @@ async fn given_up(
 /// speak for objects that are gone. Under a manifest that is not this run's, everything is left as it is.
 async fn remove(store: &dyn Store, expected: &[Expected; 2], manifest: &Manifest) -> Result<(), JobError> {
     let layout = Layout::new(manifest.deployment.clone());
-    let found = crate::list::read_manifest(store, &layout, &manifest.deployment, manifest.id.clone()).await?;
-    match found.state {
-        ListedState::Snapshot(found)
-            if Manifest { objects: Vec::new(), ..found.as_ref().clone() } == *manifest =>
-        {
-            store.delete(&layout.manifest(&manifest.id)).await?;
+    let key = layout.manifest(&manifest.id);
+    match read_small(store, &key, MAY_BE_OURS_BYTES).await {
+        Ok(bytes) => {
+            let Ok(found) = Manifest::parse(&bytes, &manifest.deployment, &manifest.id) else {
+                return Ok(());
+            };
+            if (Manifest { objects: Vec::new(), ..found }) != *manifest {
+                return Ok(());
+            }
+            store.delete(&key).await?;
         }
-        ListedState::NoManifest => {}
-        ListedState::Snapshot(_) | ListedState::Unreadable(_) => return Ok(()),
+        Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
+    store.delete(&Layout::signature_of(&key)).await?;
     for object in expected {
         store.delete(&layout.object(&manifest.id, &object.name)).await?;
     }
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "a copy needs what a first write does, and where to copy from")]
 async fn refill(
     job: &BackupJob,
     late: Behind,
     complete: Option<&dyn Store>,
+    protection: &Protection,
     expected: &[Expected; 2],
     manifest: &Manifest,
+    warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> DestinationResult {
     let store = late.store;
     let Some(from) = complete else {
-        return given_up(store.as_ref(), expected, late.why, manifest, context).await;
+        return given_up(protection, expected, late.why, manifest, context).await;
     };
     context.phase(RunPhase::Refill);
-    match copy_all(job, from, &store, expected, manifest, context).await {
+    match copy_all(job, from, protection, expected, manifest, warnings, context).await {
         Ok(bytes) => stored(store.as_ref(), bytes, context),
         Err(error) => {
             let why =
                 format!("{}; copying it from {} failed too: {}", late.why, from.destination(), chain(&error));
-            given_up(store.as_ref(), expected, why, manifest, context).await
+            given_up(protection, expected, why, manifest, context).await
         }
     }
 }
@@ -281,22 +373,27 @@ async fn refill(
 async fn copy_all(
     job: &BackupJob,
     from: &dyn Store,
-    to: &Arc<dyn Store>,
+    protection: &Protection,
     expected: &[Expected; 2],
     manifest: &Manifest,
+    warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Result<u64, JobError> {
+    let to = &protection.destination.store;
+    context.check_lease().await?;
     let mut objects = Vec::new();
     for object in expected {
         let key = Layout::new(manifest.deployment.clone()).object(&manifest.id, &object.name);
         let plan = PartPlan::new(object.size_bytes, job.upload_memory_bytes)?;
-        let finished = copy(from, to, &key, object, plan, job.stall_limit, context).await?;
+        let finished = copy_object(from, to, &key, object, plan, job.stall_limit, context).await?;
         objects.push(prove(to.as_ref(), key, &finished, object, context).await?);
     }
-    write_manifest(to.as_ref(), objects, manifest).await
+    write_manifest(protection, objects, manifest, warnings, context).await
 }
 
-async fn copy(
+/// Copies one object from one destination to another, compared with what it should be on its way. Nothing is visible
+/// under its key before it is whole.
+pub(crate) async fn copy_object(
     from: &dyn Store,
     to: &Arc<dyn Store>,
     key: &str,

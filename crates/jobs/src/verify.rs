@@ -1,12 +1,18 @@
-//! Compares stored snapshots with their manifests.
+//! Compares stored snapshots with their manifests, and leaves a proof of what it found.
+
+use std::{collections::BTreeSet, time::Duration};
 
 use convault_core::{
-    DeploymentName, Layout, Manifest, RunEvent, RunPhase, SnapshotId, Store, StoreErrorKind, StoredObject,
+    DeploymentName, Layout, Manifest, ProofDepth, ProofFault, Readable, RunEvent, RunPhase, Sha256,
+    SnapshotId, Standing, Store, StoreErrorKind, StoredObject, share,
 };
+use jiff::Timestamp;
 
 use crate::{
-    JobError, Listed, ListedState, RunContext, list,
+    Destination, Folder, FolderState, JobError, RunContext, Survey,
+    proof::last_proven,
     read::{ObjectReader, check_object},
+    survey::{Snapshot, survey},
 };
 
 /// How thoroughly to look.
@@ -17,6 +23,14 @@ pub enum VerifyDepth {
     Cheap,
     /// Every stored byte is read and its SHA-256 compared.
     ReadData,
+    /// A share is read: as much as it takes for every stored byte to be read within a period, by runs so far apart.
+    /// The rest as [`VerifyDepth::Cheap`].
+    Share {
+        /// The period.
+        within: Duration,
+        /// The time between two runs.
+        interval: Duration,
+    },
 }
 
 /// Something wrong with a stored snapshot.
@@ -32,118 +46,211 @@ pub struct ObjectFault {
     pub missing: bool,
 }
 
+/// What was found of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Examined {
+    pub(crate) id: SnapshotId,
+    pub(crate) depth: ProofDepth,
+    pub(crate) manifest_sha256: Option<Sha256>,
+    pub(crate) faults: Vec<ProofFault>,
+    /// What it counted for before.
+    pub(crate) standing: Option<Standing>,
+    /// Whether a mark, and not the listing alone, says that it is damaged.
+    pub(crate) marked_damaged: bool,
+}
+
 /// What a verify found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
     /// Snapshots that are as their manifests say.
     pub sound: Vec<SnapshotId>,
+    /// Of those, the ones of which every byte was read.
+    pub read: Vec<SnapshotId>,
     /// Everything wrong, by snapshot.
     pub faults: Vec<ObjectFault>,
-    /// Folders without a manifest: not snapshots.
-    pub without_manifest: Vec<SnapshotId>,
+    /// Folders that are no snapshots, and harmless: a run that goes on or was cut off, a prune that is not done.
+    pub not_snapshots: Vec<SnapshotId>,
     /// Bytes read from the store.
     pub read_bytes: u64,
+    /// When the looking began.
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) examined: Vec<Examined>,
 }
 
-/// Verifies the snapshots of a deployment in one destination: those in `only`, or all when it is empty.
-/// A snapshot that is asked for and not there is a fault. Damage is read a second time before it is believed.
+/// Verifies the snapshots of a deployment in one destination: those in `only`, or all when it is empty. One that is
+/// asked for and not there is a fault, and so is a manifest that is missing, cannot be used or cannot be trusted.
+/// Damage is read a second time before it is believed. Writes nothing: [`crate::record_proofs`] does.
 pub async fn verify(
-    store: &dyn Store,
+    destination: &Destination,
     deployment: &DeploymentName,
     only: &[SnapshotId],
     depth: VerifyDepth,
     context: &RunContext,
 ) -> Result<VerifyReport, JobError> {
     context.phase(RunPhase::Verify);
-    let all = list(store, deployment).await?;
-    let mut report = VerifyReport::default();
-    let is_there = |id: &SnapshotId| {
-        all.iter().any(|listed| listed.id == *id && !matches!(listed.state, ListedState::NoManifest))
-    };
-    for missing in only.iter().filter(|id| !is_there(id)) {
+    let now = context.clock.now();
+    let survey = survey(destination, deployment, &[], now).await?;
+    let to_read = to_read(destination, &survey, depth, now).await?;
+    let mut report = VerifyReport { started: Some(now), ..VerifyReport::default() };
+    for missing in only.iter().filter(|id| survey.folder(id).is_none_or(|folder| !is_something(folder))) {
         report.faults.push(ObjectFault {
             id: missing.clone(),
             object: "manifest.json".to_owned(),
-            what: format!("there is no such snapshot in {}", store.location()),
+            what: format!("there is no such snapshot in {}", destination.store.location()),
             missing: true,
         });
     }
-    for listed in all.iter().filter(|listed| only.is_empty() || only.contains(&listed.id)) {
-        tokio::select! {
-            () = context.stop.cancelled() => return Err(JobError::Stopped),
-            result = verify_one(store, deployment, listed, depth, &mut report, context) => result?,
-        }
+    for folder in survey.folders.iter().filter(|folder| only.is_empty() || only.contains(&folder.id)) {
+        let depth = if to_read.contains(&folder.id) { ProofDepth::Data } else { ProofDepth::Sizes };
+        let look = Look { store: destination.store.as_ref(), deployment, depth, context };
+        context.or_stop(examine(&look, folder, &mut report)).await??;
     }
     Ok(report)
 }
 
-async fn verify_one(
-    store: &dyn Store,
-    deployment: &DeploymentName,
-    listed: &Listed,
+/// Whether there is, or was, a snapshot in it.
+fn is_something(folder: &Folder) -> bool {
+    folder.snapshot().is_some() || folder.state.is_alarming()
+}
+
+async fn to_read(
+    destination: &Destination,
+    survey: &Survey,
     depth: VerifyDepth,
-    report: &mut VerifyReport,
-    context: &RunContext,
-) -> Result<(), JobError> {
-    let fault = |object: &str, what: String| ObjectFault {
-        id: listed.id.clone(),
-        object: object.to_owned(),
-        what,
-        missing: false,
+    now: Timestamp,
+) -> Result<BTreeSet<SnapshotId>, JobError> {
+    let (within, interval) = match depth {
+        VerifyDepth::Cheap => return Ok(BTreeSet::new()),
+        VerifyDepth::ReadData => return Ok(survey.folders.iter().map(|folder| folder.id.clone()).collect()),
+        VerifyDepth::Share { within, interval } => (within, interval),
     };
-    let manifest = match &listed.state {
-        ListedState::Snapshot(manifest) => manifest,
-        ListedState::NoManifest => {
-            report.without_manifest.push(listed.id.clone());
+    let mut all = Vec::new();
+    for folder in &survey.folders {
+        let Some(snapshot) = folder.snapshot() else { continue };
+        all.push(Readable {
+            id: folder.id.clone(),
+            stored_bytes: snapshot.manifest.stored_bytes(),
+            read: last_proven(destination, folder, snapshot).await?,
+        });
+    }
+    Ok(share(&all, within, interval, now).into_iter().collect())
+}
+
+struct Look<'a> {
+    store: &'a dyn Store,
+    deployment: &'a DeploymentName,
+    depth: ProofDepth,
+    context: &'a RunContext,
+}
+
+async fn examine(look: &Look<'_>, folder: &Folder, report: &mut VerifyReport) -> Result<(), JobError> {
+    let what = match &folder.state {
+        FolderState::Snapshot(snapshot) => return examine_snapshot(look, folder, snapshot, report).await,
+        FolderState::UnderWay
+        | FolderState::Interrupted
+        | FolderState::BeingRemoved
+        | FolderState::FencedOff(_) => {
+            report.not_snapshots.push(folder.id.clone());
             return Ok(());
         }
-        ListedState::Unreadable(error) => {
-            report.faults.push(fault("manifest.json", crate::error::chain(error)));
-            return Ok(());
+        FolderState::Headless => {
+            "it is missing, though there was a snapshot here; `convault repair` makes it again".to_owned()
         }
+        FolderState::Unreadable(what) => what.clone(),
+        FolderState::Untrusted(what) => format!("it cannot be trusted: {what}"),
     };
-    let before = report.faults.len();
-    for object in &manifest.objects {
-        if let Some(what) = verify_object(store, deployment, manifest, object, depth, report, context).await?
-        {
-            report.faults.push(fault(&object.name, what));
-        }
-    }
-    if report.faults.len() == before {
-        report.sound.push(listed.id.clone());
-    }
+    let fault = ProofFault { object: "manifest.json".to_owned(), what };
+    report.add(Examined {
+        id: folder.id.clone(),
+        depth: ProofDepth::Sizes,
+        manifest_sha256: None,
+        faults: vec![fault],
+        standing: None,
+        marked_damaged: false,
+    });
     Ok(())
 }
 
-async fn verify_object(
-    store: &dyn Store,
-    deployment: &DeploymentName,
+async fn examine_snapshot(
+    look: &Look<'_>,
+    folder: &Folder,
+    snapshot: &Snapshot,
+    report: &mut VerifyReport,
+) -> Result<(), JobError> {
+    let mut faults = Vec::new();
+    let mut read_all = true;
+    for object in &snapshot.manifest.objects {
+        let seen = examine_object(look, &snapshot.manifest, object, report).await?;
+        read_all &= matches!(seen, Seen::Read);
+        if let Seen::Wrong(what) = seen {
+            faults.push(ProofFault { object: object.name.clone(), what });
+        }
+    }
+    report.add(Examined {
+        id: folder.id.clone(),
+        depth: if read_all { ProofDepth::Data } else { look.depth },
+        manifest_sha256: Some(snapshot.manifest_sha256),
+        faults,
+        standing: Some(snapshot.judgement.standing),
+        marked_damaged: snapshot.judgement.standing == Standing::Damaged && snapshot.faults.is_empty(),
+    });
+    Ok(())
+}
+
+impl VerifyReport {
+    fn add(&mut self, examined: Examined) {
+        if examined.faults.is_empty() {
+            self.sound.push(examined.id.clone());
+            if examined.depth == ProofDepth::Data {
+                self.read.push(examined.id.clone());
+            }
+        }
+        self.faults.extend(examined.faults.iter().map(|fault| ObjectFault {
+            id: examined.id.clone(),
+            object: fault.object.clone(),
+            what: fault.what.clone(),
+            missing: false,
+        }));
+        self.examined.push(examined);
+    }
+}
+
+enum Seen {
+    /// Size and entity tag are as they were.
+    Looked,
+    /// Every byte was read and is right.
+    Read,
+    Wrong(String),
+}
+
+async fn examine_object(
+    look: &Look<'_>,
     manifest: &Manifest,
     object: &StoredObject,
-    depth: VerifyDepth,
     report: &mut VerifyReport,
-    context: &RunContext,
-) -> Result<Option<String>, JobError> {
-    let key = Layout::new(deployment.clone()).object(&manifest.id, &object.name);
+) -> Result<Seen, JobError> {
+    let store = look.store;
+    let key = Layout::new(look.deployment.clone()).object(&manifest.id, &object.name);
     let info = match store.head(&key).await {
         Ok(info) => info,
-        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Some("it is missing".to_owned())),
+        Err(error) if error.kind == StoreErrorKind::NotFound => {
+            return Ok(Seen::Wrong("it is missing".to_owned()));
+        }
         Err(error) => return Err(error.into()),
     };
     if info.size_bytes != object.size_bytes {
-        return Ok(Some(format!("it has {} bytes, not {}", info.size_bytes, object.size_bytes)));
+        return Ok(Seen::Wrong(format!("it has {} bytes, not {}", info.size_bytes, object.size_bytes)));
     }
     let tag_is_known = object.store_tag.is_some() && info.etag == object.store_tag;
-    if depth == VerifyDepth::Cheap && tag_is_known {
-        return Ok(None);
+    if look.depth == ProofDepth::Sizes && tag_is_known {
+        return Ok(Seen::Looked);
     }
-    let first = read_and_compare(store, key.clone(), object, report, context).await;
-    match first {
-        Ok(()) => Ok(None),
+    match read_and_compare(store, key.clone(), object, report, look.context).await {
+        Ok(()) => Ok(Seen::Read),
         Err(JobError::Damaged { .. }) => {
             match check_object(store, key, object.size_bytes, &object.sha256).await {
-                Ok(()) => Ok(None),
-                Err(JobError::Damaged { what, .. }) => Ok(Some(what)),
+                Ok(()) => Ok(Seen::Read),
+                Err(JobError::Damaged { what, .. }) => Ok(Seen::Wrong(what)),
                 Err(error) => Err(error),
             }
         }
