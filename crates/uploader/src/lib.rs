@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod extent;
 mod failure;
+mod locked;
 mod memory;
 mod probe;
 mod s3;

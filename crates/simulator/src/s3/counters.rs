@@ -12,8 +12,10 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct S3Counters {
     /// How often each operation was called, by its name in the S3 API (`PutObject`); refused calls count too,
-    /// except those with a wrong signature.
+    /// except those with a wrong signature and those that the policy of their keys forbids.
     pub calls: BTreeMap<&'static str, u64>,
+    /// How many calls the policy of their keys forbade.
+    pub denied: u64,
     /// Bytes of objects and parts that arrived.
     pub bytes_in: u64,
     /// Bytes of objects that were sent.
@@ -30,6 +32,7 @@ impl S3Counters {
 #[derive(Debug, Default)]
 pub(super) struct LiveCounters {
     calls: Mutex<BTreeMap<&'static str, u64>>,
+    denied: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
 }
@@ -39,9 +42,14 @@ impl LiveCounters {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(operation).or_default() += 1;
     }
 
+    pub(super) fn count_denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn read(&self) -> S3Counters {
         S3Counters {
             calls: self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            denied: self.denied.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
         }

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::server::S3ServerError;
@@ -16,8 +19,8 @@ pub struct S3FaultDescription {
     pub kind: S3FaultKind,
     /// What it is asked for by.
     pub name: &'static str,
-    /// Whether a number may follow the name after `=`: how often it happens (always, where it is left out), or
-    /// for [`S3FaultKind::Slow`] milliseconds (200).
+    /// Whether a number may follow the name after `=`: how often it happens (always, where it is left out); for
+    /// [`S3FaultKind::Slow`] milliseconds (200); for those of the Nth request which one (1).
     pub takes_number: bool,
     /// What then happens, in a sentence.
     pub sentence: &'static str,
@@ -49,6 +52,12 @@ faults! {
         "An upload of an object or a part never gets an answer, and its connection stays open.";
     IgnoreIfNoneMatch "s3-ignore-if-none-match" false
         "`If-None-Match` is ignored and the object overwritten, as Garage does.";
+    IgnoreIfMatch "s3-ignore-if-match" false
+        "`If-Match` is ignored and the object overwritten.";
+    IgnoreConditionalComplete "s3-ignore-conditional-complete" false
+        "Conditions are ignored when an upload is completed, and only then, as Ceph 16 does.";
+    RefuseConditions "s3-refuse-conditions" false
+        "A conditional write answers 501 `NotImplemented`.";
     NoChecksums "s3-no-checksums" false
         "Checksums are accepted, not checked and not given back, as Ceph 16 does.";
     NoListUploads "s3-no-list-uploads" false
@@ -63,6 +72,18 @@ faults! {
         "Deleting objects answers 403 `AccessDenied`.";
     DenyGet "s3-deny-get" false
         "Reading objects and their sizes answers 403 `AccessDenied`.";
+    DenySettings "s3-deny-settings" false
+        "Asking a bucket for its versioning and its locks answers 403 `AccessDenied`.";
+    NthError "s3-nth-error" true
+        "The Nth request from now answers 500 `InternalError`, and nothing is done.";
+    NthTimeout "s3-nth-timeout" true
+        "The Nth request from now never gets an answer, and nothing is done.";
+    NthCut "s3-nth-cut" true
+        "The Nth request from now breaks off: what it reads after a part of the body, what it writes before it is done.";
+    NthLost "s3-nth-lost" true
+        "The Nth request from now is done, and then the connection breaks instead of an answer.";
+    GoneFrom "s3-gone-from" true
+        "The Nth request from now and every later one finds the connection broken, and nothing is done.";
 }
 
 /// A fault as it is asked for: `s3-503=2`, `s3-full`.
@@ -118,7 +139,14 @@ impl fmt::Display for S3Fault {
 
 /// The faults in force, with how often each is still to happen.
 #[derive(Debug, Default)]
-pub(super) struct ActiveFaults(Mutex<BTreeMap<S3FaultKind, Option<u64>>>);
+pub(super) struct ActiveFaults {
+    active: Mutex<BTreeMap<S3FaultKind, Option<u64>>>,
+    /// How many requests came since the faults were set.
+    requests: AtomicU64,
+}
+
+const OF_THE_NTH: [S3FaultKind; 4] =
+    [S3FaultKind::NthError, S3FaultKind::NthTimeout, S3FaultKind::NthCut, S3FaultKind::NthLost];
 
 impl ActiveFaults {
     pub(super) fn new(faults: &[S3Fault]) -> Self {
@@ -129,7 +157,20 @@ impl ActiveFaults {
 
     /// Puts these in the place of those in force.
     pub(super) fn set(&self, faults: &[S3Fault]) {
-        *self.lock() = faults.iter().map(|fault| (fault.kind, fault.number)).collect();
+        let mut active = self.lock();
+        *active = faults.iter().map(|fault| (fault.kind, fault.number)).collect();
+        self.requests.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a request, and gives the fault that it was chosen for by its number.
+    pub(super) fn of_this_request(&self) -> Option<S3FaultKind> {
+        let active = self.lock();
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let chosen = |kind: S3FaultKind| active.get(&kind).map(|chosen| chosen.unwrap_or(1));
+        if chosen(S3FaultKind::GoneFrom).is_some_and(|first| number >= first) {
+            return Some(S3FaultKind::GoneFrom);
+        }
+        OF_THE_NTH.into_iter().find(|kind| chosen(*kind) == Some(number))
     }
 
     /// Whether the fault happens now; where it was asked for a number of times, one of them is used up.
@@ -152,7 +193,7 @@ impl ActiveFaults {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<S3FaultKind, Option<u64>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,5 +222,15 @@ mod tests {
         assert_eq!(strikes, [true, true, false]);
         assert!((0..9).all(|_| active.strikes(S3FaultKind::Full)));
         assert!(!active.strikes(S3FaultKind::Stall));
+    }
+
+    #[test]
+    fn a_fault_of_the_nth_request_is_counted_from_when_it_was_set() {
+        let active = ActiveFaults::default();
+        assert_eq!(active.of_this_request(), None);
+        active.set(&["s3-nth-lost=2".parse().unwrap(), "s3-gone-from=4".parse().unwrap()]);
+        let met: Vec<_> = (0..5).map(|_| active.of_this_request()).collect();
+        let (lost, gone) = (Some(S3FaultKind::NthLost), Some(S3FaultKind::GoneFrom));
+        assert_eq!(met, [None, lost, None, gone, gone]);
     }
 }

@@ -18,7 +18,7 @@ use super::{
     state::{Object, Objects, etag, signed, timestamp},
 };
 
-const LARGEST_PAGE: i32 = 1000;
+pub(super) const LARGEST_PAGE: i32 = 1000;
 
 /// A key of the listing, or what several have in common up to a delimiter.
 enum Found {
@@ -199,16 +199,16 @@ fn decode_token(token: &str) -> S3Result<String> {
 
 /// How keys are written in an answer: as they are, or percent-encoded where `encoding-type=url` asks for it.
 #[derive(Clone, Copy)]
-struct Spelling {
+pub(super) struct Spelling {
     url: bool,
 }
 
 impl Spelling {
-    fn of(encoding: Option<&EncodingType>) -> Self {
+    pub(super) fn of(encoding: Option<&EncodingType>) -> Self {
         Self { url: encoding.is_some_and(|encoding| encoding.as_str() == EncodingType::URL) }
     }
 
-    fn write(self, key: String) -> String {
+    pub(super) fn write(self, key: String) -> String {
         if !self.url {
             return key;
         }

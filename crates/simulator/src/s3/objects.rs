@@ -7,7 +7,7 @@ use s3s::{
     S3Request, S3Response, S3Result, TrailingHeaders,
     dto::{
         ChecksumMode, ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource,
-        DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
+        DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
         GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput, PutObjectOutput,
     },
     s3_error,
@@ -17,13 +17,15 @@ use super::{
     bytes_store::Received,
     faults::S3FaultKind,
     service::Service,
-    state::{BREAK_CONNECTION, Object, base64, etag, etag_of, now, signed, timestamp},
+    state::{BREAK_CONNECTION, Object, base64, etag, etag_of, signed, timestamp},
 };
 
 impl Service {
     pub(super) async fn put(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         self.state.enter_write("PutObject").await?;
+        let has_checksum = req.headers.keys().any(|name| is_checksum(name.as_str()));
         let (input, trailing) = (req.input, req.trailing_headers);
+        self.state.check_lock_at_create(input.object_lock_mode.is_some(), has_checksum)?;
         let (body, length) = (input.body, input.content_length);
         let received = self.state.bytes.receive(body, length, &self.state.counters).await?;
         let checked = self.check_sha256(&received, input.checksum_sha256.as_deref(), trailing.as_ref());
@@ -32,10 +34,12 @@ impl Service {
             size: received.piece.size,
             etag: etag_of(&received.sha256),
             sha256: sha256.clone(),
-            modified: now(),
+            modified: self.state.now(),
             content_type: input.content_type,
             metadata: input.metadata.map(|all| all.into_iter().collect()),
             record: 0,
+            version: String::new(),
+            retention: None,
             pieces: Arc::new(vec![received.piece.clone()]),
         };
         let tag = object.etag.clone();
@@ -45,10 +49,11 @@ impl Service {
             let allowed = self.state.check_conditions(&held, &input.bucket, &input.key, none_match, matches);
             allowed.and_then(|()| self.state.commit(&mut held, &input.bucket, &input.key, object))
         };
-        self.or_discard(put, &received)?;
+        let version_id = self.or_discard(put, &received)?;
         let output = PutObjectOutput {
             e_tag: Some(etag(&tag)),
             checksum_sha256: sha256,
+            version_id,
             ..PutObjectOutput::default()
         };
         Ok(self.answer_or_lose(output))
@@ -92,21 +97,20 @@ impl Service {
         answer
     }
 
-    fn find(&self, bucket: &str, key: &str) -> S3Result<Object> {
-        let held = self.state.held();
-        let object = held.buckets.get(bucket).and_then(|objects| objects.get(key));
-        object.cloned().ok_or_else(|| s3_error!(NoSuchKey, "there is no such object"))
+    fn find(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Object> {
+        self.state.held().object(bucket, key, version).cloned()
     }
 
     pub(super) async fn get(&self, input: GetObjectInput) -> S3Result<S3Response<GetObjectOutput>> {
         self.state.enter_read("GetObject").await?;
-        let object = self.find(&input.bucket, &input.key)?;
+        let object = self.find(&input.bucket, &input.key, input.version_id.as_deref())?;
         let range = input.range.map(|range| range.check(object.size)).transpose()?;
         let content_range =
             range.as_ref().map(|range| format!("bytes {}-{}/{}", range.start, range.end - 1, object.size));
         let range = range.unwrap_or(0..object.size);
         let whole = content_range.is_none();
         let (checksum_sha256, checksum_type) = self.checksum(&object, input.checksum_mode.as_ref(), whole);
+        let version_id = self.named_version(&object);
         let content_length = signed(range.end - range.start);
         let corrupt = self.state.faults.strikes(S3FaultKind::CorruptGet);
         let body = self.state.bytes.read(object.pieces, range, corrupt, self.state.counters.clone());
@@ -120,6 +124,7 @@ impl Service {
             content_type: object.content_type,
             e_tag: Some(etag(&object.etag)),
             last_modified: Some(timestamp(object.modified)),
+            version_id,
             metadata: object.metadata.map(|all| all.into_iter().collect()),
             ..GetObjectOutput::default()
         }))
@@ -127,8 +132,9 @@ impl Service {
 
     pub(super) async fn head(&self, input: HeadObjectInput) -> S3Result<S3Response<HeadObjectOutput>> {
         self.state.enter_read("HeadObject").await?;
-        let object = self.find(&input.bucket, &input.key)?;
+        let object = self.find(&input.bucket, &input.key, input.version_id.as_deref())?;
         let (checksum_sha256, checksum_type) = self.checksum(&object, input.checksum_mode.as_ref(), true);
+        let version_id = self.named_version(&object);
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             checksum_sha256,
@@ -137,9 +143,14 @@ impl Service {
             content_type: object.content_type,
             e_tag: Some(etag(&object.etag)),
             last_modified: Some(timestamp(object.modified)),
+            version_id,
             metadata: object.metadata.map(|all| all.into_iter().collect()),
             ..HeadObjectOutput::default()
         }))
+    }
+
+    fn named_version(&self, object: &Object) -> Option<String> {
+        self.state.keeping.versions.then(|| object.version_id().to_owned())
     }
 
     /// The checksum of an object, where it was asked for.
@@ -166,10 +177,10 @@ impl Service {
 
     pub(super) async fn copy(&self, input: CopyObjectInput) -> S3Result<S3Response<CopyObjectOutput>> {
         self.state.enter_write("CopyObject").await?;
-        let CopySource::Bucket { bucket, key, .. } = &input.copy_source else {
+        let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
             return Err(s3_error!(NotImplemented, "only objects of buckets can be copied"));
         };
-        let source = self.find(bucket, key)?;
+        let source = self.find(bucket, key, version_id.as_deref())?;
         let body =
             self.state.bytes.read(source.pieces.clone(), 0..source.size, false, self.state.counters.clone());
         let received =
@@ -177,7 +188,7 @@ impl Service {
         let object = Object {
             etag: etag_of(&received.sha256),
             sha256: source.sha256.as_ref().map(|_| base64(&received.sha256)),
-            modified: now(),
+            modified: self.state.now(),
             pieces: Arc::new(vec![received.piece.clone()]),
             ..source
         };
@@ -194,13 +205,6 @@ impl Service {
         }))
     }
 
-    fn remove(&self, bucket: &str, key: &str) {
-        let removed = self.state.held().buckets.get_mut(bucket).and_then(|objects| objects.remove(key));
-        if let Some(object) = removed {
-            self.state.forget(&object);
-        }
-    }
-
     async fn enter_delete(&self, operation: &'static str) -> S3Result<()> {
         self.state.enter(operation).await?;
         if self.state.faults.strikes(S3FaultKind::DenyDelete) {
@@ -209,10 +213,29 @@ impl Service {
         Ok(())
     }
 
+    /// Deletes an object, or the version of it that is named. Gives the version that was deleted or that the deletion
+    /// has become, and whether it is one.
+    fn remove(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<String>,
+        bypass: bool,
+    ) -> S3Result<(Option<String>, Option<bool>)> {
+        let Some(version) = version else {
+            let marker = self.state.remove(bucket, key);
+            let is_one = marker.is_some().then_some(true);
+            return Ok((marker, is_one));
+        };
+        let was_one = self.state.remove_version(bucket, key, &version, bypass)?;
+        Ok((Some(version), was_one.then_some(true)))
+    }
+
     pub(super) async fn delete(&self, input: DeleteObjectInput) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.enter_delete("DeleteObject").await?;
-        self.remove(&input.bucket, &input.key);
-        Ok(S3Response::new(DeleteObjectOutput::default()))
+        let bypass = input.bypass_governance_retention.unwrap_or(false);
+        let (version_id, delete_marker) = self.remove(&input.bucket, &input.key, input.version_id, bypass)?;
+        Ok(S3Response::new(DeleteObjectOutput { version_id, delete_marker, ..DeleteObjectOutput::default() }))
     }
 
     pub(super) async fn delete_several(
@@ -221,12 +244,30 @@ impl Service {
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         self.enter_delete("DeleteObjects").await?;
         let quiet = input.delete.quiet.unwrap_or(false);
-        let mut deleted = Vec::new();
+        let bypass = input.bypass_governance_retention.unwrap_or(false);
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
-            self.remove(&input.bucket, &object.key);
-            deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() });
+            match self.remove(&input.bucket, &object.key, object.version_id.clone(), bypass) {
+                Ok((_, delete_marker)) => deleted.push(DeletedObject {
+                    key: Some(object.key),
+                    version_id: object.version_id,
+                    delete_marker,
+                    ..DeletedObject::default()
+                }),
+                Err(error) => errors.push(Error {
+                    key: Some(object.key),
+                    version_id: object.version_id,
+                    code: Some(error.code().as_str().to_owned()),
+                    message: error.message().map(str::to_owned),
+                }),
+            }
         }
         let deleted = (!quiet).then_some(deleted);
-        Ok(S3Response::new(DeleteObjectsOutput { deleted, ..DeleteObjectsOutput::default() }))
+        let errors = (!errors.is_empty()).then_some(errors);
+        Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
     }
+}
+
+fn is_checksum(header: &str) -> bool {
+    header == "content-md5" || header == "x-amz-trailer" || header.starts_with("x-amz-checksum-")
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use convault_core::{Clock, SystemClock};
+use convault_core::Clock;
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
     dto::{ETag, ETagCondition, Timestamp},
@@ -19,7 +19,9 @@ use super::{
     bytes_store::{BytesStore, Piece},
     counters::LiveCounters,
     faults::{ActiveFaults, S3FaultKind},
+    locks::{Keeping, Retention},
     persist::Records,
+    versions::{self, History, Past},
 };
 
 /// A header by which an operation tells the server to break the connection instead of answering.
@@ -39,6 +41,11 @@ pub(super) struct Object {
     pub(super) metadata: Option<BTreeMap<String, String>>,
     /// The number of its record on disk.
     pub(super) record: u64,
+    /// Its identifier among the versions of its key; empty where none are kept.
+    #[serde(default)]
+    pub(super) version: String,
+    #[serde(default)]
+    pub(super) retention: Option<Retention>,
 }
 
 #[derive(Debug)]
@@ -65,23 +72,34 @@ pub(super) type Objects = BTreeMap<String, Object>;
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
+    /// The objects that a plain read finds.
     pub(super) buckets: BTreeMap<String, Objects>,
+    /// What is below them, by bucket.
+    pub(super) history: BTreeMap<String, History>,
     pub(super) uploads: BTreeMap<String, PendingUpload>,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
-    held: Mutex<Held>,
+    pub(super) held: Mutex<Held>,
     pub(super) bytes: Arc<BytesStore>,
     pub(super) records: Records,
     pub(super) faults: ActiveFaults,
     pub(super) counters: Arc<LiveCounters>,
+    pub(super) keeping: Keeping,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl State {
-    pub(super) fn new(held: Held, bytes: BytesStore, records: Records, faults: ActiveFaults) -> Self {
-        let counters = Arc::default();
-        Self { held: Mutex::new(held), bytes: Arc::new(bytes), records, faults, counters }
+    /// The time in whole seconds, which is all that S3 tells.
+    pub(super) fn now(&self) -> u64 {
+        let since = SystemTime::from(self.clock.now()).duration_since(SystemTime::UNIX_EPOCH);
+        since.map(|since| since.as_secs()).unwrap_or_default()
+    }
+
+    /// The same as S3 writes it.
+    pub(super) fn timestamp_now(&self) -> Timestamp {
+        timestamp(self.now())
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Held> {
@@ -115,6 +133,15 @@ impl State {
         Ok(())
     }
 
+    /// The faults that strike questions about the bucket.
+    pub(super) async fn enter_settings(&self, operation: &'static str) -> S3Result<()> {
+        self.enter(operation).await?;
+        if self.faults.strikes(S3FaultKind::DenySettings) {
+            return Err(s3_error!(AccessDenied, "not allowed to read the settings of the bucket"));
+        }
+        Ok(())
+    }
+
     pub(super) async fn enter_read(&self, operation: &'static str) -> S3Result<()> {
         self.enter(operation).await?;
         if self.faults.strikes(S3FaultKind::DenyGet) {
@@ -123,20 +150,29 @@ impl State {
         Ok(())
     }
 
-    /// Puts an object in its place if the conditions allow it, and forgets the one that was there.
+    /// Puts an object in its place, and forgets the one that was there or keeps it as a version.
+    /// Gives the identifier of the new version, where there is one.
     pub(super) fn commit(
         &self,
         held: &mut Held,
         bucket: &str,
         key: &str,
         mut object: Object,
-    ) -> S3Result<()> {
+    ) -> S3Result<Option<String>> {
+        if self.keeping.versions {
+            object.version = versions::new_version();
+            object.retention = self.keeping.retention(object.modified);
+        }
         object.record = self.records.write(bucket, key, &object).map_err(super::bytes_store::internal)?;
+        let version = self.keeping.versions.then(|| object.version.clone());
         let objects = held.buckets.entry(bucket.to_owned()).or_default();
-        if let Some(replaced) = objects.insert(key.to_owned(), object) {
+        let Some(replaced) = objects.insert(key.to_owned(), object) else { return Ok(version) };
+        if self.keeping.versions {
+            held.bury(bucket, key, Past::Object(replaced));
+        } else {
             self.forget(&replaced);
         }
-        Ok(())
+        Ok(version)
     }
 
     /// Removes what belongs to an object that is no longer held.
@@ -159,24 +195,25 @@ impl State {
             condition.as_etag().is_none_or(|etag| etag.value() == object.etag)
         };
         let refused = || s3_error!(PreconditionFailed, "at least one of the conditions did not hold");
+        if (if_none_match.is_some() || if_match.is_some())
+            && self.faults.strikes(S3FaultKind::RefuseConditions)
+        {
+            return Err(s3_error!(NotImplemented, "a write cannot be conditional"));
+        }
         if let (Some(condition), Some(object)) = (if_none_match, present)
             && is(condition, object)
             && !self.faults.strikes(S3FaultKind::IgnoreIfNoneMatch)
         {
             return Err(refused());
         }
-        match (if_match, present) {
-            (Some(_), None) => Err(s3_error!(NoSuchKey, "there is nothing to match")),
-            (Some(condition), Some(object)) if !is(condition, object) => Err(refused()),
-            _ => Ok(()),
+        let Some(condition) = if_match else { return Ok(()) };
+        if present.is_some_and(|object| is(condition, object))
+            || self.faults.strikes(S3FaultKind::IgnoreIfMatch)
+        {
+            return Ok(());
         }
+        Err(if present.is_some() { refused() } else { s3_error!(NoSuchKey, "there is nothing to match") })
     }
-}
-
-/// The time in whole seconds, which is all that S3 tells.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::from(SystemClock.now()).duration_since(SystemTime::UNIX_EPOCH);
-    since.map(|since| since.as_secs()).unwrap_or_default()
 }
 
 pub(super) fn timestamp(seconds: u64) -> Timestamp {

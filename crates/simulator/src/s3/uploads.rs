@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     faults::S3FaultKind,
     service::Service,
-    state::{Held, Object, PendingPart, PendingUpload, base64, etag, etag_of, now, signed, timestamp},
+    state::{Held, Object, PendingPart, PendingUpload, base64, etag, etag_of, signed, timestamp},
 };
 
 const LAST_PART_NUMBER: i32 = 10_000;
@@ -31,13 +31,14 @@ impl Service {
         input: CreateMultipartUploadInput,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         self.state.enter_write("CreateMultipartUpload").await?;
+        self.state.check_lock_at_create(input.object_lock_mode.is_some(), true)?;
         let algorithm = input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str);
         let sha256 = algorithm == Some(ChecksumAlgorithm::SHA256);
         let upload_id = format!("{:032x}", rand::random::<u128>());
         let upload = PendingUpload {
             bucket: input.bucket.clone(),
             key: input.key.clone(),
-            started: now(),
+            started: self.state.now(),
             sha256: sha256 && !self.state.faults.strikes(S3FaultKind::NoChecksums),
             content_type: input.content_type,
             metadata: input.metadata.map(|all| all.into_iter().collect()),
@@ -77,7 +78,7 @@ impl Service {
             piece: received.piece.clone(),
             sha256: received.sha256,
             etag: etag_of(&received.sha256),
-            modified: now(),
+            modified: self.state.now(),
         };
         let e_tag = Some(etag(&part.etag));
         // The upload may have been aborted while the part arrived.
@@ -95,13 +96,16 @@ impl Service {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         self.state.enter_write("CompleteMultipartUpload").await?;
         let listed = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let version_id;
         let object = {
             let mut held = self.state.held();
             let upload = pending(&mut held, &input.bucket, &input.key, &input.upload_id)?;
-            let object = assemble(upload, &listed)?;
+            let object = assemble(upload, &listed, self.state.now())?;
             let (none_match, matches) = (input.if_none_match.as_ref(), input.if_match.as_ref());
-            self.state.check_conditions(&held, &input.bucket, &input.key, none_match, matches)?;
-            self.state.commit(&mut held, &input.bucket, &input.key, object.clone())?;
+            if !self.state.faults.strikes(S3FaultKind::IgnoreConditionalComplete) {
+                self.state.check_conditions(&held, &input.bucket, &input.key, none_match, matches)?;
+            }
+            version_id = self.state.commit(&mut held, &input.bucket, &input.key, object.clone())?;
             if let Some(upload) = held.uploads.remove(&input.upload_id) {
                 let unused = upload.parts.iter().filter(|(number, _)| !is_listed(&listed, **number));
                 self.state.bytes.discard(unused.map(|(_, part)| &part.piece));
@@ -117,6 +121,7 @@ impl Service {
             e_tag: Some(etag(&object.etag)),
             checksum_sha256: object.sha256,
             checksum_type,
+            version_id,
             ..CompleteMultipartUploadOutput::default()
         }))
     }
@@ -187,7 +192,7 @@ fn pending<'a>(
 }
 
 /// The object that the listed parts make, if they are as S3 wants them.
-fn assemble(upload: &PendingUpload, listed: &[CompletedPart]) -> S3Result<Object> {
+fn assemble(upload: &PendingUpload, listed: &[CompletedPart], now: u64) -> S3Result<Object> {
     if listed.is_empty() {
         return Err(s3_error!(MalformedXML, "a completion lists at least one part"));
     }
@@ -208,10 +213,12 @@ fn assemble(upload: &PendingUpload, listed: &[CompletedPart]) -> S3Result<Object
         size: pieces.iter().map(|piece| piece.size).sum(),
         etag: format!("{}-{}", etag_of(&etags.finalize()), listed.len()),
         sha256: upload.sha256.then(|| format!("{}-{}", base64(&digests.finalize()), listed.len())),
-        modified: now(),
+        modified: now,
         content_type: upload.content_type.clone(),
         metadata: upload.metadata.clone(),
         record: 0,
+        version: String::new(),
+        retention: None,
         pieces: Arc::new(pieces),
     })
 }

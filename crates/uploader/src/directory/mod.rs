@@ -20,7 +20,11 @@ use futures::{
 };
 
 use self::{paths::Paths, upload::DirectoryUpload, walk::Walk};
-use crate::{extent, failure::Attempt, probe};
+use crate::{
+    extent,
+    failure::Attempt,
+    probe::{self, BucketSays},
+};
 
 /// A destination below a folder: the object `a/b` is the file `a/b` below it.
 ///
@@ -188,7 +192,7 @@ impl Store for DirectoryStore {
 
     async fn abilities(&self) -> Result<Abilities, StoreError> {
         // A directory is never asked for a checksum, so it cannot be said to ignore the question.
-        Ok(Abilities { checksums: Ability::Refused, ..probe::abilities(self).await? })
+        Ok(Abilities { checksums: Ability::Refused, ..probe::abilities(self, BucketSays::NEITHER).await? })
     }
 }
 

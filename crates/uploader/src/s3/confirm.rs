@@ -3,7 +3,10 @@
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use convault_core::{StoreError, StoreErrorKind, Stored};
 
-use super::{Bucket, GET, LIST, explain::explain};
+use super::{
+    Bucket, GET, LIST,
+    explain::{Operation, explain},
+};
 use crate::failure::Attempt;
 
 /// What was sent, to compare with.
@@ -48,9 +51,21 @@ fn same(sent: &str, held: &str) -> bool {
 impl Bucket {
     /// Size, entity tag and checksum of what is stored.
     pub(super) async fn held(&self, key: &str, attempt: &Attempt) -> Result<Held, StoreError> {
+        self.held_version(key, None, GET, attempt).await
+    }
+
+    /// The same of a version that is named.
+    pub(super) async fn held_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        operation: Operation,
+        attempt: &Attempt,
+    ) -> Result<Held, StoreError> {
         let request = self.client.head_object().bucket(&self.place.bucket).key(self.full_key(key));
+        let request = request.set_version_id(version.map(str::to_owned));
         let answer = request.checksum_mode(ChecksumMode::Enabled).send().await;
-        let head = answer.map_err(|error| explain(error, GET, &self.place, attempt))?;
+        let head = answer.map_err(|error| explain(error, operation, &self.place, attempt))?;
         // Over all bytes, where the parts' digests were sent: of no use for comparing, and no sign of damage.
         let over_all_bytes = head.checksum_type() == Some(&ChecksumType::FullObject);
         let comparable = |checksum: &&str| over_all_bytes != checksum.contains('-');

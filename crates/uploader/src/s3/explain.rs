@@ -161,6 +161,7 @@ fn judge(
             let permission = operation.permission;
             (Kind::Denied, format!("the credentials need `{permission}` on bucket `{bucket}`"))
         }
+        ("NoSuchVersion", _) => (Kind::NotFound, "there is no such version".to_owned()),
         ("NoSuchKey" | "NotFound", _) | (_, 404) => (Kind::NotFound, "there is no such object".to_owned()),
         _ => (Kind::Other, "the server refused".to_owned()),
     }

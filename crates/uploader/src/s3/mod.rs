@@ -5,10 +5,12 @@ mod client;
 mod confirm;
 mod explain;
 mod listing;
+mod locks;
 mod read;
 mod repeat;
 mod settings;
 mod upload;
+mod versions;
 mod write;
 
 use std::{fmt, ops::Range, sync::Arc};
@@ -17,8 +19,8 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, Stored, UnfinishedUpload,
-    Upload,
+    Abilities, ByteStream, DestinationName, Lock, ObjectInfo, ObjectVersion, PutMode, Store, StoreError,
+    Stored, UnfinishedUpload, Upload,
 };
 use futures::stream::BoxStream;
 
@@ -27,10 +29,21 @@ use self::{
     explain::{Operation, Place},
     upload::S3Upload,
 };
-use crate::{UploaderError, failure::Attempt, probe};
+use crate::{
+    UploaderError,
+    failure::Attempt,
+    probe::{self, BucketSays},
+};
 
 const GET: Operation = Operation { permission: "s3:GetObject" };
 const PUT: Operation = Operation { permission: "s3:PutObject" };
+const GET_VERSION: Operation = Operation { permission: "s3:GetObjectVersion" };
+const DELETE_VERSION: Operation = Operation { permission: "s3:DeleteObjectVersion" };
+const LIST_VERSIONS: Operation = Operation { permission: "s3:ListBucketVersions" };
+const GET_VERSIONING: Operation = Operation { permission: "s3:GetBucketVersioning" };
+const GET_LOCK: Operation = Operation { permission: "s3:GetObjectRetention" };
+const SET_LOCK: Operation = Operation { permission: "s3:PutObjectRetention" };
+const GET_LOCKING: Operation = Operation { permission: "s3:GetBucketObjectLockConfiguration" };
 const DELETE: Operation = Operation { permission: "s3:DeleteObject" };
 const LIST: Operation = Operation { permission: "s3:ListBucket" };
 const ABORT: Operation = Operation { permission: "s3:AbortMultipartUpload" };
@@ -155,7 +168,35 @@ impl Store for S3Store {
         self.0.abort_upload(&upload.key, &upload.upload_id).await
     }
 
+    fn list_versions(&self, prefix: &str) -> BoxStream<'static, Result<ObjectVersion, StoreError>> {
+        versions::all(self.0.clone(), prefix)
+    }
+
+    async fn get_version(
+        &self,
+        key: &str,
+        version: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<ByteStream, StoreError> {
+        self.0.get_version(key, version, range).await
+    }
+
+    async fn delete_version(&self, key: &str, version: &str) -> Result<(), StoreError> {
+        self.0.delete_version(key, version).await
+    }
+
+    async fn lock(&self, key: &str) -> Result<Option<Lock>, StoreError> {
+        self.0.lock(key, None, &self.0.attempt("read the lock of", key)).await
+    }
+
+    async fn set_lock(&self, key: &str, lock: Lock) -> Result<(), StoreError> {
+        self.0.set_lock(key, lock).await
+    }
+
     async fn abilities(&self) -> Result<Abilities, StoreError> {
-        probe::abilities(self).await
+        let attempt = self.0.attempt("probe", "");
+        let versions = self.0.versioning(&attempt).await?;
+        let locking = self.0.locking(&attempt).await?;
+        probe::abilities(self, BucketSays { versions, locking }).await
     }
 }

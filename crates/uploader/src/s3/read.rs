@@ -12,24 +12,37 @@ use convault_core::{ByteStream, ObjectInfo, StoreError, StoreErrorKind};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::{Bucket, GET, confirm::length, explain::explain};
+use super::{Bucket, GET, GET_VERSION, confirm::length, explain::explain};
 use crate::{extent, failure::Attempt};
 
 impl Bucket {
     pub(super) async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
-        let attempt = self.attempt("get", key);
+        self.read(key, None, range, self.attempt("get", key)).await
+    }
+
+    /// Reads an object: its newest version, or the one that is named.
+    pub(super) async fn read(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        range: Option<Range<u64>>,
+        attempt: Attempt,
+    ) -> Result<ByteStream, StoreError> {
+        let operation = if version.is_some() { GET_VERSION } else { GET };
         if let Some(range) = range.clone().filter(Range::is_empty) {
             // HTTP has no way to ask for no bytes: the size says whether the range is a good one.
-            extent::within(Some(range), self.held(key, &attempt).await?.size_bytes, &attempt)?;
+            let held = self.held_version(key, version, operation, &attempt).await?;
+            extent::within(Some(range), held.size_bytes, &attempt)?;
             return Ok(stream::empty().boxed());
         }
         let request = self.client.get_object().bucket(&self.place.bucket).key(self.full_key(key));
+        let request = request.set_version_id(version.map(str::to_owned));
         let request = match &range {
             Some(range) => request.range(header(range)),
             // Asks the SDK to compare the whole object with its checksum as it passes.
             None => request.checksum_mode(ChecksumMode::Enabled),
         };
-        let answer = request.send().await.map_err(|error| explain(error, GET, &self.place, &attempt));
+        let answer = request.send().await.map_err(|error| explain(error, operation, &self.place, &attempt));
         let answer = answer.map_err(|error| out_of_range(error, range.as_ref(), &attempt))?;
         Ok(chunks(answer.body, attempt))
     }

@@ -1,5 +1,7 @@
 //! [`MemoryStore`]: a destination that forgets everything, for tests.
 
+mod history;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -9,16 +11,21 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use convault_core::{
-    Abilities, ByteStream, Clock, DestinationName, ObjectInfo, Part, PutMode, Sha256, Store, StoreError,
-    StoreErrorKind, Stored, SystemClock, UnfinishedUpload, Upload,
+    Abilities, Ability, ByteStream, Clock, DefaultLock, DestinationName, Lock, ObjectInfo, ObjectVersion,
+    Part, PutMode, Sha256, Store, StoreError, StoreErrorKind, Stored, SystemClock, UnfinishedUpload, Upload,
 };
 use futures::{
-    StreamExt as _,
+    StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
 use jiff::Timestamp;
 
-use crate::{extent, failure::Attempt, probe};
+use self::history::{History, Version};
+use crate::{
+    extent,
+    failure::Attempt,
+    probe::{self, BucketSays, Locking},
+};
 
 const READ_CHUNK_BYTES: usize = 64 << 10;
 
@@ -45,6 +52,16 @@ pub enum MemoryOperation {
     Delete,
     /// [`Store::list_uploads`].
     ListUploads,
+    /// [`Store::list_versions`].
+    ListVersions,
+    /// [`Store::get_version`].
+    GetVersion,
+    /// [`Store::delete_version`].
+    DeleteVersion,
+    /// [`Store::lock`].
+    Lock,
+    /// [`Store::set_lock`].
+    SetLock,
 }
 
 /// What goes wrong in a call of a [`MemoryStore`].
@@ -58,13 +75,6 @@ pub enum MemoryFault {
     Hang,
 }
 
-#[derive(Debug, Clone)]
-struct Object {
-    body: Bytes,
-    etag: String,
-    modified: Timestamp,
-}
-
 #[derive(Debug)]
 struct Pending {
     key: String,
@@ -74,12 +84,11 @@ struct Pending {
 
 #[derive(Debug, Default)]
 struct State {
-    objects: BTreeMap<String, Object>,
+    objects: History,
     uploads: BTreeMap<String, Pending>,
     calls: BTreeMap<MemoryOperation, u64>,
     faults: BTreeMap<(MemoryOperation, u64), MemoryFault>,
     broken: BTreeMap<MemoryOperation, MemoryFault>,
-    serial: u64,
 }
 
 /// A destination in memory. Clones share what is stored.
@@ -103,48 +112,66 @@ impl MemoryStore {
         Self { destination, clock, state: Arc::default() }
     }
 
+    /// The same store as a bucket that keeps versions.
+    #[must_use]
+    pub fn with_versions(self) -> Self {
+        self.lock_state().objects.versioned = true;
+        self
+    }
+
+    /// The same store as a bucket that keeps versions and has Object Lock, and that puts `default_lock` on every new
+    /// object by itself. The clock of the store decides when a lock ends.
+    #[must_use]
+    pub fn with_locks(self, default_lock: Option<DefaultLock>) -> Self {
+        let mut state = self.lock_state();
+        (state.objects.versioned, state.objects.locks) = (true, true);
+        state.objects.default_lock = default_lock;
+        drop(state);
+        self
+    }
+
     /// Lets the `nth` call of `operation` from now (1 is the next) meet `fault`.
     pub fn fault(&self, operation: MemoryOperation, nth: u64, fault: MemoryFault) {
-        let mut state = self.lock();
+        let mut state = self.lock_state();
         let place = state.calls.get(&operation).copied().unwrap_or(0) + nth;
         state.faults.insert((operation, place), fault);
     }
 
     /// Lets every call of `operation` meet `fault` until [`MemoryStore::mend`].
     pub fn fault_always(&self, operation: MemoryOperation, fault: MemoryFault) {
-        self.lock().broken.insert(operation, fault);
+        self.lock_state().broken.insert(operation, fault);
     }
 
     /// Takes back every fault that has not happened yet.
     pub fn mend(&self) {
-        let mut state = self.lock();
+        let mut state = self.lock_state();
         state.faults.clear();
         state.broken.clear();
     }
 
     /// How often `operation` was called.
     pub fn calls(&self, operation: MemoryOperation) -> u64 {
-        self.lock().calls.get(&operation).copied().unwrap_or(0)
+        self.lock_state().calls.get(&operation).copied().unwrap_or(0)
     }
 
     /// Every key, ascending.
     pub fn keys(&self) -> Vec<String> {
-        self.lock().objects.keys().cloned().collect()
+        self.infos("").into_iter().map(|info| info.key).collect()
     }
 
     /// The bytes under `key`.
     pub fn contents(&self, key: &str) -> Option<Bytes> {
-        self.lock().objects.get(key).map(|object| object.body.clone())
+        self.lock_state().objects.newest(key)?.body.clone()
     }
 
     /// Puts `body` under `key` behind the back of whoever relies on it, keeping time and entity tag.
     pub fn tamper(&self, key: &str, body: Bytes) {
-        if let Some(object) = self.lock().objects.get_mut(key) {
-            object.body = body;
+        if let Some(object) = self.lock_state().objects.newest_mut(key) {
+            object.body = Some(body);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,7 +182,7 @@ impl MemoryStore {
     /// Counts a call, and lets it meet its fault. What is returned says whether the answer is to be lost.
     async fn enter(&self, operation: MemoryOperation, attempt: &Attempt) -> Result<bool, StoreError> {
         let fault = {
-            let mut state = self.lock();
+            let mut state = self.lock_state();
             let calls = state.calls.entry(operation).or_default();
             *calls += 1;
             let place = (operation, *calls);
@@ -176,46 +203,36 @@ impl MemoryStore {
         mode: &PutMode,
         attempt: &Attempt,
     ) -> Result<Stored, StoreError> {
-        let mut state = self.lock();
-        let present = state.objects.get(key).map(|object| object.etag.clone());
-        match mode {
-            PutMode::IfAbsent if present.is_some() => {
-                return Err(attempt.failed(StoreErrorKind::AlreadyExists, "there is an object of this key"));
-            }
-            PutMode::IfMatch(etag) if present.as_ref() != Some(etag) => {
-                return Err(attempt.failed(
-                    StoreErrorKind::AlreadyExists,
-                    "the object there is not the one to be replaced",
-                ));
-            }
-            _ => {}
-        }
-        state.serial += 1;
-        let etag = format!("\"{}\"", state.serial);
         let size_bytes = body.len() as u64;
-        let body = Bytes::copy_from_slice(body);
-        let object = Object { body, etag: etag.clone(), modified: self.clock.now() };
-        state.objects.insert(key.to_owned(), object);
+        let copy = Bytes::copy_from_slice(body);
+        let etag = self.lock_state().objects.write(key, copy, mode, self.clock.now(), attempt)?;
         Ok(Stored { size_bytes, checksum_confirmed: true, etag: Some(etag) })
     }
 
     fn infos(&self, prefix: &str) -> Vec<ObjectInfo> {
-        let state = self.lock();
-        let from_prefix = state.objects.range(prefix.to_owned()..);
-        from_prefix
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, object)| info(key, object))
-            .collect()
+        self.lock_state().objects.infos(prefix)
+    }
+
+    /// The error of a bucket that was not set up for this; none where it was.
+    fn wants(
+        &self,
+        setting: impl Fn(&History) -> bool,
+        action: &'static str,
+        key: &str,
+    ) -> Result<(), StoreError> {
+        if setting(&self.lock_state().objects) { Ok(()) } else { Err(self.unsupported(action, key)) }
     }
 }
 
-fn info(key: &str, object: &Object) -> ObjectInfo {
-    ObjectInfo {
-        key: key.to_owned(),
-        size_bytes: object.body.len() as u64,
-        modified: object.modified,
-        etag: Some(object.etag.clone()),
-    }
+/// The bytes `range` of a body, in pieces.
+fn pieces(body: &Bytes, range: Option<Range<u64>>, attempt: &Attempt) -> Result<ByteStream, StoreError> {
+    let range = extent::within(range, body.len() as u64, attempt)?;
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(body.len());
+    let mut rest = body.slice(place(range.start)..place(range.end));
+    let chunks = std::iter::from_fn(move || {
+        (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(READ_CHUNK_BYTES))))
+    });
+    Ok(stream::iter(chunks).boxed())
 }
 
 /// Passes `answer` on, unless it is to be lost.
@@ -244,7 +261,7 @@ impl Store for MemoryStore {
         let lost = self.enter(MemoryOperation::Upload, &attempt).await?;
         let upload_id = format!("{:016x}", rand::random::<u64>());
         let pending = Pending { key: key.to_owned(), started: self.clock.now(), parts: BTreeMap::new() };
-        self.lock().uploads.insert(upload_id.clone(), pending);
+        self.lock_state().uploads.insert(upload_id.clone(), pending);
         let upload = MemoryUpload { store: self.clone(), key: key.to_owned(), part_bytes, mode, upload_id };
         answer(Box::new(upload), lost, &attempt).map(|upload| upload as Box<dyn Upload>)
     }
@@ -255,19 +272,13 @@ impl Store for MemoryStore {
         let Some(body) = self.contents(key) else {
             return Err(attempt.failed(StoreErrorKind::NotFound, "there is no such object"));
         };
-        let range = extent::within(range, body.len() as u64, &attempt)?;
-        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(body.len());
-        let mut rest = body.slice(place(range.start)..place(range.end));
-        let chunks = std::iter::from_fn(move || {
-            (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(READ_CHUNK_BYTES))))
-        });
-        answer(stream::iter(chunks).boxed(), lost, &attempt)
+        answer(pieces(&body, range, &attempt)?, lost, &attempt)
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
         let attempt = self.attempt("read the size of", key);
         let lost = self.enter(MemoryOperation::Head, &attempt).await?;
-        let found = self.lock().objects.get(key).map(|object| info(key, object));
+        let found = self.lock_state().objects.newest(key).map(|version| version.info(key));
         let found =
             found.ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "there is no such object"))?;
         answer(found, lost, &attempt)
@@ -301,7 +312,7 @@ impl Store for MemoryStore {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let attempt = self.attempt("delete", key);
         let lost = self.enter(MemoryOperation::Delete, &attempt).await?;
-        self.lock().objects.remove(key);
+        self.lock_state().objects.delete(key, self.clock.now());
         answer((), lost, &attempt)
     }
 
@@ -313,7 +324,7 @@ impl Store for MemoryStore {
             upload_id: upload_id.clone(),
             started: pending.started,
         };
-        let mut uploads: Vec<_> = self.lock().uploads.iter().map(unfinished).collect();
+        let mut uploads: Vec<_> = self.lock_state().uploads.iter().map(unfinished).collect();
         uploads.retain(|upload| upload.key.starts_with(prefix));
         uploads.sort_by(|a, b| (&a.key, &a.upload_id).cmp(&(&b.key, &b.upload_id)));
         answer(uploads, lost, &attempt)
@@ -322,12 +333,80 @@ impl Store for MemoryStore {
     async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError> {
         let attempt = self.attempt("abort the upload of", &upload.key);
         let lost = self.enter(MemoryOperation::Abort, &attempt).await?;
-        self.lock().uploads.remove(&upload.upload_id);
+        self.lock_state().uploads.remove(&upload.upload_id);
+        answer((), lost, &attempt)
+    }
+
+    fn list_versions(&self, prefix: &str) -> BoxStream<'static, Result<ObjectVersion, StoreError>> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        let listing = async move {
+            let attempt = store.attempt("list versions of", &prefix);
+            let lost = store.enter(MemoryOperation::ListVersions, &attempt).await?;
+            store.wants(|bucket| bucket.versioned, "list versions of", &prefix)?;
+            let versions = store.lock_state().objects.versions(&prefix);
+            answer(stream::iter(versions).map(Ok), lost, &attempt)
+        };
+        stream::once(listing).try_flatten().boxed()
+    }
+
+    async fn get_version(
+        &self,
+        key: &str,
+        version: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<ByteStream, StoreError> {
+        let attempt = self.attempt("get a version of", key);
+        let lost = self.enter(MemoryOperation::GetVersion, &attempt).await?;
+        self.wants(|bucket| bucket.versioned, "get a version of", key)?;
+        let found = self.lock_state().objects.version(key, version).cloned();
+        let body = match found {
+            Some(Version { body: Some(body), .. }) => body,
+            Some(_) => {
+                let message = "this version is a deletion and has no content";
+                return Err(attempt.failed(StoreErrorKind::NotFound, message));
+            }
+            None => return Err(attempt.failed(StoreErrorKind::NotFound, "there is no such version")),
+        };
+        answer(pieces(&body, range, &attempt)?, lost, &attempt)
+    }
+
+    async fn delete_version(&self, key: &str, version: &str) -> Result<(), StoreError> {
+        let attempt = self.attempt("delete a version of", key);
+        let lost = self.enter(MemoryOperation::DeleteVersion, &attempt).await?;
+        self.wants(|bucket| bucket.versioned, "delete a version of", key)?;
+        self.lock_state().objects.delete_version(key, version, self.clock.now(), &attempt)?;
+        answer((), lost, &attempt)
+    }
+
+    async fn lock(&self, key: &str) -> Result<Option<Lock>, StoreError> {
+        let attempt = self.attempt("read the lock of", key);
+        let lost = self.enter(MemoryOperation::Lock, &attempt).await?;
+        self.wants(|bucket| bucket.locks, "read the lock of", key)?;
+        let found = self.lock_state().objects.newest(key).map(Version::lock);
+        let found =
+            found.ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "there is no such object"))?;
+        answer(found, lost, &attempt)
+    }
+
+    async fn set_lock(&self, key: &str, lock: Lock) -> Result<(), StoreError> {
+        let attempt = self.attempt("lock", key);
+        let lost = self.enter(MemoryOperation::SetLock, &attempt).await?;
+        self.wants(|bucket| bucket.locks, "lock", key)?;
+        self.lock_state().objects.set_lock(key, lock, &attempt)?;
         answer((), lost, &attempt)
     }
 
     async fn abilities(&self) -> Result<Abilities, StoreError> {
-        probe::abilities(self).await
+        let says = {
+            let state = self.lock_state();
+            let able = |able| if able { Ability::Works } else { Ability::Refused };
+            let History { versioned, locks, default_lock, .. } = state.objects;
+            BucketSays {
+                versions: Some(able(versioned)),
+                locking: Some(Locking { locks: able(locks), default_lock }),
+            }
+        };
+        probe::abilities(self, says).await
     }
 }
 
@@ -348,7 +427,7 @@ impl Upload for MemoryUpload {
             let message = format!("part {} does not have the checksum sent with it", part.number);
             return Err(attempt.failed(StoreErrorKind::Corrupt, message));
         }
-        let mut state = self.store.lock();
+        let mut state = self.store.lock_state();
         let pending = state.uploads.get_mut(&self.upload_id);
         let pending = pending
             .ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "the upload was finished or aborted"))?;
@@ -361,7 +440,7 @@ impl Upload for MemoryUpload {
     async fn finish(&self) -> Result<Stored, StoreError> {
         let attempt = self.store.attempt("finish the upload of", &self.key);
         let lost = self.store.enter(MemoryOperation::Finish, &attempt).await?;
-        let parts = self.store.lock().uploads.get(&self.upload_id).map(|pending| pending.parts.clone());
+        let parts = self.store.lock_state().uploads.get(&self.upload_id).map(|pending| pending.parts.clone());
         let parts = parts
             .ok_or_else(|| attempt.failed(StoreErrorKind::NotFound, "the upload was finished or aborted"))?;
         let sizes: BTreeMap<u32, u64> =
@@ -372,14 +451,14 @@ impl Upload for MemoryUpload {
             body.extend_from_slice(part);
         }
         let stored = self.store.write(&self.key, &body.freeze(), &self.mode, &attempt)?;
-        self.store.lock().uploads.remove(&self.upload_id);
+        self.store.lock_state().uploads.remove(&self.upload_id);
         answer(stored, lost, &attempt)
     }
 
     async fn abort(&self) -> Result<(), StoreError> {
         let attempt = self.store.attempt("abort the upload of", &self.key);
         let lost = self.store.enter(MemoryOperation::Abort, &attempt).await?;
-        self.store.lock().uploads.remove(&self.upload_id);
+        self.store.lock_state().uploads.remove(&self.upload_id);
         answer((), lost, &attempt)
     }
 }
