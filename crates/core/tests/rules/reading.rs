@@ -67,8 +67,10 @@ fn what_is_overdue_is_read_at_once_and_the_longest_unread_first() {
 
 #[test]
 fn a_period_shorter_than_the_interval_reads_everything() {
-    let all: Vec<Readable> = (0..5).map(|number| readable(number, 10, after(0))).collect();
-    assert_eq!(share(&all, DAY, MONTH, after(0)).len(), 5);
+    for stored_bytes in [0, 10] {
+        let all: Vec<Readable> = (0..5).map(|number| readable(number, stored_bytes, after(0))).collect();
+        assert_eq!(share(&all, DAY, MONTH, after(0)).len(), 5);
+    }
 }
 
 proptest! {
