@@ -114,6 +114,7 @@ mod tests {
             at,
             reason: String::new(),
             names: Vec::new(),
+            store_tags: std::collections::BTreeMap::new(),
             until: None,
             fence: None,
         }

@@ -32,6 +32,11 @@ impl Layout {
         Self { deployment }
     }
 
+    /// The deployment.
+    pub fn deployment(&self) -> &DeploymentName {
+        &self.deployment
+    }
+
     /// The prefix of everything of this deployment, ending in a slash.
     pub fn deployment_prefix(&self) -> String {
         format!("{}/", self.deployment)

@@ -1,5 +1,7 @@
 //! [`Mark`]: what was said of a snapshot after its manifest was written. Written once, never changed; the newest wins.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,10 @@ pub struct Mark {
     /// `accept`: the stored files whose damage on the deployment is known; `damaged`: the objects that are not whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// `repaired`: the store's entity tags of the objects that were written again, by name, in place of those in the
+    /// manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub store_tags: BTreeMap<String, String>,
     /// `hold`: until when; `None` means until released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,

@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use convault_core::{
-    AnomalyLimits, DeploymentName, DestinationName, DestinationResult, DocumentFormat, Export, ExportRequest,
-    FilesMode, JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Problem, Progress, Release,
-    RunEvent, RunId, RunOutcome, RunPhase, RunRecord, SnapshotId, Source, SourceFacts, Store, TableNames,
-    TableTotals, Totals, Verb, Verdict, Verification, examine,
+    AnomalyLimits, DeploymentName, DestinationName, DestinationResult, Export, ExportRequest, FilesMode,
+    JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Progress, Release, RunEvent, RunId,
+    RunOutcome, RunPhase, RunRecord, SnapshotId, Source, SourceFacts, Store, TableNames, Verb, Verdict,
+    Verification, examine,
 };
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    Destination, JobError, PruneRules, RunContext,
+    Destination, JobError, PruneRules, RunContext, contents,
     error::chain,
     mark::renew_holds,
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
@@ -21,9 +21,6 @@ use crate::{
     sweep::sweep,
     transfer::{Transferred, transfer},
 };
-
-/// At most this many ids are named in a manifest and a message.
-const MOST_IDS: usize = 100;
 
 /// Looking for unfinished uploads at the end may not hold up the report for longer.
 const LAST_SWEEP: Duration = Duration::from_secs(30);
@@ -332,7 +329,7 @@ async fn snapshot(
     for note in found.notes {
         warn(run, context, note);
     }
-    manifest.verdict = verdict(manifest.verdict, found.problems);
+    manifest.verdict = contents::with_more(manifest.verdict, found.problems);
     let protections =
         ready.iter().map(|ready| Protection::of(ready, job, &manifest, context.clock.now())).collect();
     let mut results = settle(job, transferred, &manifest, protections, &mut run.warnings, context).await;
@@ -400,18 +397,6 @@ fn manifest(
     context: &RunContext,
 ) -> Manifest {
     let findings = &transferred.found.findings;
-    let tables: Vec<TableTotals> = findings
-        .tables
-        .iter()
-        .map(|table| TableTotals {
-            component: table.component.clone(),
-            table: table.table.clone(),
-            documents: table.documents,
-            bytes: table.bytes,
-            sha256: table.sha256,
-            digest: table.digest,
-        })
-        .collect();
     Manifest {
         format: MANIFEST_FORMAT,
         id: context.id.clone(),
@@ -429,61 +414,20 @@ fn manifest(
             server_version: preflight.server_version.clone(),
             export_id: export.id.clone(),
             adopted: export.adopted,
-            documents: match findings.format {
-                convault_archive::ExportFormat::Uniform => DocumentFormat::Uniform,
-                convault_archive::ExportFormat::Legacy => DocumentFormat::Legacy,
-            },
+            documents: contents::document_format(findings),
         },
         files: job.files,
         objects: Vec::new(),
-        totals: Totals {
-            tables: tables.len() as u64,
-            documents: findings.totals.documents,
-            document_bytes: findings.totals.document_bytes,
-            files: findings.totals.files,
-            file_bytes: findings.totals.file_bytes,
-        },
+        totals: contents::totals(findings),
         table_names: TableNames::Plain,
-        tables,
+        tables: contents::tables(findings),
         not_covered: crate::coverage::not_covered(job.files),
         recipients: Vec::new(),
         verification: Verification { at: context.clock.now(), checks: crate::coverage::checks(job.files) },
-        verdict: damage(transferred),
+        verdict: contents::verdict(contents::damage(findings, &transferred.culprits)),
         fence: context.fence(),
         erasure: 0,
     }
-}
-
-/// What was found beside the damage at the source.
-fn verdict(so_far: Verdict, found: Vec<Problem>) -> Verdict {
-    let mut problems = match so_far {
-        Verdict::Good => Vec::new(),
-        Verdict::Suspect { problems } => problems,
-    };
-    problems.extend(found);
-    if problems.is_empty() { Verdict::Good } else { Verdict::Suspect { problems } }
-}
-
-fn damage(transferred: &Transferred) -> Verdict {
-    let findings = &transferred.found.findings;
-    let mut problems: Vec<Problem> = findings
-        .damage
-        .iter()
-        .map(|damage| {
-            let ids = match damage {
-                convault_archive::Damage::StoredFiles { .. } => {
-                    transferred.culprits.iter().take(MOST_IDS).cloned().collect()
-                }
-                _ => Vec::new(),
-            };
-            Problem { kind: "source-damage".to_owned(), what: damage.to_string(), ids }
-        })
-        .collect();
-    if findings.damage_unlisted > 0 {
-        let what = format!("and {} more of such problems", findings.damage_unlisted);
-        problems.push(Problem { kind: "source-damage".to_owned(), what, ids: Vec::new() });
-    }
-    if problems.is_empty() { Verdict::Good } else { Verdict::Suspect { problems } }
 }
 
 async fn release(source: &dyn Source, export: &Export, run: &mut Run, context: &RunContext) {

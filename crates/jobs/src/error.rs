@@ -102,6 +102,9 @@ pub enum JobError {
         #[source]
         source: std::io::Error,
     },
+    /// A destination took no data for as long as the settings allow.
+    #[error("it took no data for longer than the setting daemon.stall_limit")]
+    Stalled,
     /// Somebody asked the run to stop.
     #[error("the run was stopped before it was done; nothing half done is left")]
     Stopped,
@@ -138,7 +141,9 @@ impl JobError {
                     | SourceErrorKind::ExportLost
             ),
             Self::Store(error) => error.kind == StoreErrorKind::Transient,
-            Self::Archive(_) | Self::AllDestinationsFailed(_) | Self::LeaseLost { .. } => true,
+            Self::Archive(_) | Self::AllDestinationsFailed(_) | Self::Stalled | Self::LeaseLost { .. } => {
+                true
+            }
             _ => false,
         }
     }

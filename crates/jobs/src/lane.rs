@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use crate::JobError;
 use convault_core::{Part, PutMode, Store, StoreError, StoreErrorKind, Stored, Upload};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
@@ -25,6 +26,17 @@ pub(crate) enum LaneError {
     Store(StoreError),
     /// It took no part for too long.
     Stalled,
+}
+
+impl LaneError {
+    /// The failure of a run that has no other destination to go on with.
+    pub(crate) fn into_job_error(self, stop: &CancellationToken) -> JobError {
+        match self {
+            Self::Store(error) => error.into(),
+            Self::Stalled if stop.is_cancelled() => JobError::Stopped,
+            Self::Stalled => JobError::Stalled,
+        }
+    }
 }
 
 /// What is sent to a lane.

@@ -5,7 +5,9 @@
 //! schedules, settings, exit codes, and the words people read on a terminal.
 
 mod analysis;
+mod as_of;
 mod backup;
+mod contents;
 mod context;
 mod coordinate;
 mod coverage;
@@ -21,6 +23,8 @@ mod prepare;
 mod proof;
 mod prune;
 mod read;
+mod rebuild;
+mod repair;
 mod repository;
 mod settle;
 mod skew;
@@ -30,6 +34,7 @@ mod transfer;
 mod trust;
 mod verify;
 
+pub use as_of::AsOf;
 pub use backup::{BackupJob, backup, running};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
@@ -40,6 +45,7 @@ pub use lease::{Attempt, HeldLease, Leases};
 pub use mark::{MarkRequest, mark};
 pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
+pub use repair::{RepairReport, RepairRules, repair};
 pub use survey::{Folder, FolderState, Inventory, Snapshot, Survey, find, survey};
 pub use transfer::LEAST_UPLOAD_MEMORY_BYTES;
 pub use trust::Trust;

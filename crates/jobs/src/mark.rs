@@ -1,5 +1,7 @@
 //! Says something of a snapshot, beside it: accepted, held, released, damaged, repaired.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use convault_core::{
     DeploymentName, Hold, Layout, Lock, LockMode, MARK_FORMAT, Mark, MarkKind, PutMode, RunId, Sha256,
@@ -33,6 +35,18 @@ pub struct MarkRequest {
     pub until: Option<Timestamp>,
 }
 
+impl MarkRequest {
+    /// A plain request, with neither names nor a time.
+    pub fn new(
+        deployment: DeploymentName,
+        id: SnapshotId,
+        kind: MarkKind,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self { deployment, id, kind, reason: reason.into(), names: Vec::new(), until: None }
+    }
+}
+
 /// Writes a mark that a person asked for. The snapshot must be there; accepting one that is good, or whose stored
 /// files are damaged without naming each of them, is refused.
 pub async fn mark(
@@ -52,7 +66,8 @@ pub async fn mark(
     if request.kind == MarkKind::Accept {
         acceptable(folder, request)?;
     }
-    let mark = write_mark(destination, folder, request, context).await?;
+    let about = About { id: &folder.id, manifest_sha256: folder.snapshot().map(|one| one.manifest_sha256) };
+    let mark = write_mark(destination, &about, request, BTreeMap::new(), context).await?;
     if request.kind == MarkKind::Hold {
         lock_held(destination, folder, Hold { until: request.until }, context).await?;
     }
@@ -91,11 +106,18 @@ fn acceptable(folder: &Folder, request: &MarkRequest) -> Result<(), JobError> {
     }
 }
 
-/// Writes a mark on what lies in `folder`.
+/// What a mark speaks of.
+pub(crate) struct About<'a> {
+    pub(crate) id: &'a SnapshotId,
+    pub(crate) manifest_sha256: Option<Sha256>,
+}
+
+/// Writes a mark.
 pub(crate) async fn write_mark(
     destination: &Destination,
-    folder: &Folder,
+    about: &About<'_>,
     request: &MarkRequest,
+    store_tags: BTreeMap<String, String>,
     context: &RunContext,
 ) -> Result<Mark, JobError> {
     let store = destination.store.as_ref();
@@ -107,14 +129,15 @@ pub(crate) async fn write_mark(
     let mark = Mark {
         format: MARK_FORMAT,
         kind: request.kind,
-        mark: RunId::new(at, random_of(context, &folder.id)),
+        mark: RunId::new(at, random_of(context, about.id)),
         repository: repository.repository,
         deployment: request.deployment.clone(),
-        id: folder.id.clone(),
-        manifest_sha256: folder.snapshot().map(|snapshot| snapshot.manifest_sha256),
+        id: about.id.clone(),
+        manifest_sha256: about.manifest_sha256,
         at,
         reason: request.reason.clone(),
         names: request.names.clone(),
+        store_tags,
         until: request.until,
         fence: context.fence(),
     };

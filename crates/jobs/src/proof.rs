@@ -1,5 +1,7 @@
 //! Writes down what a verify found: proofs, and marks on what is damaged or whole again.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use convault_core::{
     DeploymentName, Layout, MarkKind, PROOF_FORMAT, Proof, ProofDepth, ProofResult, PutMode, RunId,
@@ -9,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::{
     Destination, Folder, JobError, MarkRequest, RunContext, VerifyReport,
-    mark::write_mark,
+    mark::{About, write_mark},
     read::read_small,
     repository,
     survey::{Snapshot, survey},
@@ -113,18 +115,15 @@ async fn mark_changes(
         if known.is_some_and(|mark| mark.kind == kind) {
             continue;
         }
-        let request = MarkRequest {
-            deployment: deployment.clone(),
-            id: examined.id.clone(),
-            kind,
-            reason: match kind {
-                MarkKind::Damaged => "a verify found it so, twice".to_owned(),
-                _ => "a verify read every byte, and all are right".to_owned(),
-            },
-            names: examined.faults.iter().map(|fault| fault.object.clone()).collect(),
-            until: None,
+        let reason = match kind {
+            MarkKind::Damaged => "a verify found it so, twice",
+            _ => "a verify read every byte, and all are right",
         };
-        write_mark(destination, folder, &request, context).await?;
+        let names = examined.faults.iter().map(|fault| fault.object.clone()).collect();
+        let request =
+            MarkRequest { names, ..MarkRequest::new(deployment.clone(), examined.id.clone(), kind, reason) };
+        let about = About { id: &examined.id, manifest_sha256: examined.manifest_sha256 };
+        write_mark(destination, &about, &request, BTreeMap::new(), context).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use convault_core::{
     Candidate, DestinationResult, Layout, Lock, Manifest, ObjectRole, PartPlan, PutMode, ReadBack, RunEvent,
-    RunPhase, Sha256, Standing, Store, StoreError, StoreErrorKind, Stored, StoredObject, keep_horizon,
+    RunPhase, Sha256, Standing, Store, StoreErrorKind, Stored, StoredObject, keep_horizon,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -424,15 +424,6 @@ pub(crate) async fn copy_object(
             }
             result => Ok(result?),
         },
-        Err(LaneError::Store(error)) => Err(error.into()),
-        Err(LaneError::Stalled) if context.stop.is_cancelled() => Err(JobError::Stopped),
-        Err(LaneError::Stalled) => Err(JobError::Store(StoreError {
-            kind: StoreErrorKind::Transient,
-            destination: to.destination().clone(),
-            action: "upload",
-            key: key.to_owned(),
-            message: format!("it took no data for {} s", stall_limit.as_secs()),
-            source: None,
-        })),
+        Err(error) => Err(error.into_job_error(&context.stop)),
     }
 }

@@ -16,7 +16,7 @@ use crate::{Destination, JobError, read::read_small};
 
 const READS_AT_ONCE: usize = 8;
 /// Ten thousand tables in a thousand components make a manifest of a few MiB.
-const LARGEST_MANIFEST_BYTES: u64 = 64 << 20;
+pub(crate) const LARGEST_MANIFEST_BYTES: u64 = 64 << 20;
 /// A prune record has the manifests of all that it removes.
 const LARGEST_PRUNE_RECORD_BYTES: u64 = 256 << 20;
 const LARGEST_MARK_BYTES: u64 = 1 << 20;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use convault_core::{
-    DeploymentName, Layout, Manifest, ProofDepth, ProofFault, Readable, RunEvent, RunPhase, Sha256,
-    SnapshotId, Standing, Store, StoreErrorKind, StoredObject, share,
+    DeploymentName, Layout, Manifest, ObjectInfo, ProofDepth, ProofFault, Readable, RunEvent, RunPhase,
+    Sha256, SnapshotId, Standing, Store, StoreErrorKind, StoredObject, share,
 };
 use jiff::Timestamp;
 
@@ -180,7 +180,7 @@ async fn examine_snapshot(
     let mut faults = Vec::new();
     let mut read_all = true;
     for object in &snapshot.manifest.objects {
-        let seen = examine_object(look, &snapshot.manifest, object, report).await?;
+        let seen = examine_object(look, folder, &snapshot.manifest, object, report).await?;
         read_all &= matches!(seen, Seen::Read);
         if let Seen::Wrong(what) = seen {
             faults.push(ProofFault { object: object.name.clone(), what });
@@ -225,6 +225,7 @@ enum Seen {
 
 async fn examine_object(
     look: &Look<'_>,
+    folder: &Folder,
     manifest: &Manifest,
     object: &StoredObject,
     report: &mut VerifyReport,
@@ -241,7 +242,8 @@ async fn examine_object(
     if info.size_bytes != object.size_bytes {
         return Ok(Seen::Wrong(format!("it has {} bytes, not {}", info.size_bytes, object.size_bytes)));
     }
-    let tag_is_known = object.store_tag.is_some() && info.etag == object.store_tag;
+    let tag_is_known =
+        info.etag.is_some() && (info.etag == object.store_tag || is_repaired_tag(folder, object, &info));
     if look.depth == ProofDepth::Sizes && tag_is_known {
         return Ok(Seen::Looked);
     }
@@ -256,6 +258,12 @@ async fn examine_object(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the object was written again by a repair, and is as that left it.
+fn is_repaired_tag(folder: &Folder, object: &StoredObject, info: &ObjectInfo) -> bool {
+    let mut tags = folder.marks.iter().rev().filter_map(|mark| mark.store_tags.get(&object.name));
+    tags.next().is_some_and(|tag| info.etag.as_ref() == Some(tag))
 }
 
 async fn read_and_compare(

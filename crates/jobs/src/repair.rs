@@ -1,0 +1,332 @@
+//! Makes damaged snapshots whole again: from another destination that holds the same bytes, from an older version of
+//! the manifest, or from the snapshot's own data.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use convault_core::{
+    AnomalyLimits, DeploymentName, Layout, Manifest, MarkKind, ObjectInfo, PartPlan, PutMode, ReadBack,
+    RunPhase, Sha256, SnapshotId, Standing, Store, StoreErrorKind, StoredObject,
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::{
+    Destination, Folder, FolderState, JobError, MarkRequest, RunContext, Survey,
+    error::chain,
+    mark::{About, write_mark},
+    read::check_object,
+    rebuild::Rebuild,
+    repository,
+    settle::{Expected, copy_object, prove},
+    survey::{LARGEST_MANIFEST_BYTES, survey},
+    trust::put_own,
+};
+
+/// What a repair goes by.
+#[derive(Debug, Clone)]
+pub struct RepairRules {
+    /// The version of Convault, for manifests that are made again.
+    pub version: String,
+    /// Memory for parts on their way.
+    pub upload_memory_bytes: u64,
+    /// How long a destination may take no data.
+    pub stall_limit: Duration,
+    /// What looks wrong beside the last good snapshot: a manifest made again is judged as a new one is.
+    pub anomaly: AnomalyLimits,
+}
+
+/// What a repair did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Snapshots that are whole again.
+    pub repaired: Vec<SnapshotId>,
+    /// Snapshots that are not, and why.
+    pub failed: Vec<(SnapshotId, String)>,
+}
+
+/// Makes whole what is damaged, headless, unreadable or untrusted of a deployment in one destination: the snapshot
+/// `only`, or all of them. `others` are the destinations to copy from; only what is trusted there is used, and every
+/// byte is compared with the manifest. A snapshot that is named and of which nothing is left here is copied whole.
+pub async fn repair(
+    destination: &Destination,
+    others: &[Destination],
+    deployment: &DeploymentName,
+    only: Option<&SnapshotId>,
+    rules: &RepairRules,
+    context: &RunContext,
+) -> Result<RepairReport, JobError> {
+    context.phase(RunPhase::Repair);
+    let now = context.clock.now();
+    let here = survey(destination, deployment, &[], now).await?;
+    let mut elsewhere = Vec::new();
+    for other in others.iter().filter(|other| other.store.destination() != destination.store.destination()) {
+        match survey(other, deployment, &[], now).await {
+            Ok(survey) => elsewhere.push((other.clone(), survey)),
+            Err(error) => context.warning(format!("cannot look there for whole copies: {}", chain(&error))),
+        }
+    }
+    let repair = Repair { destination, deployment, here: &here, elsewhere: &elsewhere, rules, context };
+    let mut report = RepairReport::default();
+    for folder in to_repair(&here, &elsewhere, only) {
+        let done = context.or_stop(repair.one(&folder)).await?;
+        match done {
+            Ok(()) => {
+                context.message(format!("{}: {} is whole again", destination.store.destination(), folder.id));
+                report.repaired.push(folder.id);
+            }
+            Err(error @ (JobError::Stopped | JobError::LeaseLost { .. })) => return Err(error),
+            Err(error) => {
+                let why = chain(&error);
+                context.warning(format!("{}: {}: {why}", destination.store.destination(), folder.id));
+                report.failed.push((folder.id, why));
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn to_repair(here: &Survey, elsewhere: &[(Destination, Survey)], only: Option<&SnapshotId>) -> Vec<Folder> {
+    let needs = |folder: &&Folder| folder.state.is_alarming();
+    let Some(id) = only else { return here.folders.iter().filter(needs).cloned().collect() };
+    if let Some(folder) = here.folder(id) {
+        return Some(folder).into_iter().filter(needs).cloned().collect();
+    }
+    let known = elsewhere.iter().any(|(_, survey)| survey.folder(id).is_some());
+    let gone = Folder {
+        id: id.clone(),
+        state: FolderState::Headless,
+        objects: Vec::new(),
+        marks: Vec::new(),
+        proofs: Vec::new(),
+        start: None,
+    };
+    if known { vec![gone] } else { Vec::new() }
+}
+
+struct Repair<'a> {
+    destination: &'a Destination,
+    deployment: &'a DeploymentName,
+    here: &'a Survey,
+    elsewhere: &'a [(Destination, Survey)],
+    rules: &'a RepairRules,
+    context: &'a RunContext,
+}
+
+impl Repair<'_> {
+    fn store(&self) -> &dyn Store {
+        self.destination.store.as_ref()
+    }
+
+    async fn one(&self, folder: &Folder) -> Result<(), JobError> {
+        self.context.check_lease().await?;
+        if let FolderState::Snapshot(snapshot) = &folder.state {
+            let (_, tags) = self.objects(&snapshot.manifest, folder).await?;
+            return self.mark(folder, snapshot.manifest_sha256, tags).await;
+        }
+        let layout = Layout::new(self.deployment.clone());
+        if let Some(manifest) = self.copy_elsewhere(&folder.id) {
+            let (objects, _) = self.objects(manifest, folder).await?;
+            let manifest = Manifest { objects, ..manifest.clone() };
+            return self.put_manifest(folder, &layout, &manifest).await;
+        }
+        if let Some(bytes) = self.older_version(folder, &layout).await? {
+            return self.put_bytes(folder, &layout, bytes).await;
+        }
+        let rebuild = Rebuild {
+            destination: self.destination,
+            survey: self.here,
+            repository: self.repository().await?,
+            limits: &self.rules.anomaly,
+            version: &self.rules.version,
+            stall_limit: self.rules.stall_limit,
+            context: self.context,
+        };
+        let manifest = rebuild.manifest(folder, &layout).await?;
+        self.put_manifest(folder, &layout, &manifest).await
+    }
+
+    async fn repository(&self) -> Result<convault_core::RunId, JobError> {
+        Ok(repository::open_or_make(self.destination, &self.context.id).await?.repository)
+    }
+
+    /// The manifest of the same snapshot in another destination, where it is sound.
+    fn copy_elsewhere(&self, id: &SnapshotId) -> Option<&Manifest> {
+        self.sources(id).map(|(_, manifest)| manifest).next()
+    }
+
+    /// Every other destination that has the snapshot undamaged. A suspect one is as good a copy as a good one.
+    fn sources(&self, id: &SnapshotId) -> impl Iterator<Item = (&Destination, &Manifest)> {
+        self.elsewhere.iter().filter_map(move |(other, survey)| {
+            let snapshot = survey.folder(id)?.snapshot()?;
+            (snapshot.judgement.standing != Standing::Damaged).then_some((other, &snapshot.manifest))
+        })
+    }
+
+    /// Makes every object what the manifest says. Gives the objects as they are stored now, and the entity tags of
+    /// those that were written again.
+    async fn objects(
+        &self,
+        manifest: &Manifest,
+        folder: &Folder,
+    ) -> Result<(Vec<StoredObject>, BTreeMap<String, String>), JobError> {
+        let layout = Layout::new(manifest.deployment.clone());
+        let (mut objects, mut tags) = (Vec::new(), BTreeMap::new());
+        for object in &manifest.objects {
+            let key = layout.object(&manifest.id, &object.name);
+            let there = folder.objects.iter().find(|info| info.key == key);
+            let stored = match self.is_whole(there, object).await? {
+                Some(stored) => stored,
+                None => {
+                    let stored = self.copy(manifest, object, key, there.is_some()).await?;
+                    tags.extend(stored.store_tag.clone().map(|tag| (object.name.clone(), tag)));
+                    stored
+                }
+            };
+            objects.push(stored);
+        }
+        Ok((objects, tags))
+    }
+
+    async fn is_whole(
+        &self,
+        there: Option<&ObjectInfo>,
+        object: &StoredObject,
+    ) -> Result<Option<StoredObject>, JobError> {
+        let Some(there) = there.filter(|there| there.size_bytes == object.size_bytes) else {
+            return Ok(None);
+        };
+        let checked = check_object(self.store(), there.key.clone(), object.size_bytes, &object.sha256);
+        match self.context.or_stop(checked).await? {
+            Ok(()) => Ok(Some(StoredObject {
+                read_back: ReadBack::Data,
+                store_tag: there.etag.clone(),
+                ..object.clone()
+            })),
+            Err(JobError::Damaged { .. }) => Ok(None),
+            Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies one object from wherever it is the same to the last bit.
+    async fn copy(
+        &self,
+        manifest: &Manifest,
+        object: &StoredObject,
+        key: String,
+        is_there: bool,
+    ) -> Result<StoredObject, JobError> {
+        let expected = Expected {
+            name: object.name.clone(),
+            role: object.role,
+            size_bytes: object.size_bytes,
+            sha256: object.sha256,
+        };
+        let mut why =
+            "no other destination holds the same bytes (one that is encrypted to other recipients does not: \
+                       that takes an identity)"
+                .to_owned();
+        for (other, theirs) in self.sources(&manifest.id) {
+            let same =
+                theirs.objects.iter().any(|one| one.name == object.name && one.sha256 == object.sha256);
+            if !same {
+                continue;
+            }
+            let from = other.store.as_ref();
+            // Nothing is taken away before the copy is known to be right.
+            let checked = check_object(from, key.clone(), object.size_bytes, &object.sha256);
+            if let Err(error) = self.context.or_stop(checked).await? {
+                why = format!("the copy in {} cannot be used: {}", from.destination(), chain(&error));
+                continue;
+            }
+            if is_there {
+                self.context.check_lease().await?;
+                self.store().delete(&key).await?;
+            }
+            let plan = PartPlan::new(object.size_bytes, self.rules.upload_memory_bytes)?;
+            let to = &self.destination.store;
+            let stored =
+                copy_object(from, to, &key, &expected, plan, self.rules.stall_limit, self.context).await?;
+            return prove(to.as_ref(), key, &stored, &expected, self.context).await;
+        }
+        Err(JobError::NotRepairable {
+            id: manifest.id.clone(),
+            destination: self.store().destination().to_string(),
+            why: format!("{} is damaged, and {why}", object.name),
+        })
+    }
+
+    /// What a thief or a fault wrote over, or deleted, where the bucket keeps versions: the newest one that can be used
+    /// and trusted and speaks of objects that are all here.
+    async fn older_version(&self, folder: &Folder, layout: &Layout) -> Result<Option<Bytes>, JobError> {
+        let key = layout.manifest(&folder.id);
+        let mut versions = self.store().list_versions(&key);
+        loop {
+            let version = match versions.try_next().await {
+                Ok(Some(version)) => version,
+                Ok(None) => return Ok(None),
+                Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if version.key != key || version.deletion || version.size_bytes > LARGEST_MANIFEST_BYTES {
+                continue;
+            }
+            let bytes = self.read_version(&key, &version.version).await?;
+            let Ok(manifest) = Manifest::parse(&bytes, layout.deployment(), &folder.id) else { continue };
+            if self.destination.trust.why_not(self.store(), &key, &bytes).await?.is_none()
+                && self.objects(&manifest, folder).await.is_ok()
+            {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    async fn read_version(&self, key: &str, version: &str) -> Result<Bytes, JobError> {
+        let mut stream = self.store().get_version(key, version, None).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(bytes.into())
+    }
+
+    async fn put_manifest(
+        &self,
+        folder: &Folder,
+        layout: &Layout,
+        manifest: &Manifest,
+    ) -> Result<(), JobError> {
+        let bytes = Bytes::from(manifest.to_bytes());
+        let key = layout.manifest(&folder.id);
+        self.context.check_lease().await?;
+        let at = self.context.clock.now();
+        let what = format!("convault manifest {} {} {at}", layout.deployment(), folder.id);
+        self.destination.trust.sign(self.store(), &key, &bytes, &what, PutMode::Overwrite).await?;
+        self.put_bytes(folder, layout, bytes).await
+    }
+
+    /// The one place where something is written over: what lies there cannot be used.
+    async fn put_bytes(&self, folder: &Folder, layout: &Layout, bytes: Bytes) -> Result<(), JobError> {
+        self.context.check_lease().await?;
+        let sha256 = Sha256::of(&bytes);
+        put_own(self.store(), &layout.manifest(&folder.id), bytes, PutMode::Overwrite).await?;
+        self.mark(folder, sha256, BTreeMap::new()).await
+    }
+
+    async fn mark(
+        &self,
+        folder: &Folder,
+        manifest_sha256: Sha256,
+        store_tags: BTreeMap<String, String>,
+    ) -> Result<(), JobError> {
+        let was = folder.state.as_str();
+        let reason = format!("it was {was}, and every byte was compared with its manifest");
+        let request =
+            MarkRequest::new(self.deployment.clone(), folder.id.clone(), MarkKind::Repaired, reason);
+        let about = About { id: &folder.id, manifest_sha256: Some(manifest_sha256) };
+        write_mark(self.destination, &about, &request, store_tags, self.context).await?;
+        Ok(())
+    }
+}
