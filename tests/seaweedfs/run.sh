@@ -74,8 +74,10 @@ started=$(date +%s)
 status=0
 (cd "$root" && cargo test --quiet -p convault-uploader --test contract -- s3_elsewhere \
     "${others[@]/#/--skip=}") >"$work/suite.log" 2>&1 || status=$?
-cat "$work/suite.log"
-passed=$(sed -n 's/^test result:.* \([0-9]\+\) passed.*/\1/p' "$work/suite.log" | tail -n 1)
-failed=$(sed -n 's/^test result:.* \([0-9]\+\) failed.*/\1/p' "$work/suite.log" | tail -n 1)
-echo "seaweedfs: ${passed:-0} passed, ${failed:-0} failed (${#others[@]} known departures left out) of the store contract in $(($(date +%s) - started)) s"
+(cd "$root" && cargo test --quiet -p convault-jobs --test as_of -- elsewhere) >"$work/as_of.log" 2>&1 || status=$?
+cat "$work/suite.log" "$work/as_of.log"
+count() {
+    cat "$work/suite.log" "$work/as_of.log" | sed -n "s/^test result:.* \([0-9]\+\) $1.*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
+}
+echo "seaweedfs: $(count passed) passed, $(count failed) failed (${#others[@]} known departures left out) of the store contract and the past of a wiped bucket in $(($(date +%s) - started)) s"
 exit "$status"

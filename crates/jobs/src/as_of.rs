@@ -8,11 +8,7 @@ use convault_core::{
     Abilities, ByteStream, DestinationName, ObjectInfo, ObjectVersion, PutMode, Store, StoreError,
     StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
-use futures::{
-    StreamExt as _, TryStreamExt as _,
-    future::ready,
-    stream::BoxStream,
-};
+use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream::BoxStream};
 use jiff::Timestamp;
 
 /// A destination as it was at a time: of each key the newest version written no later than then, unless that is a
@@ -57,7 +53,12 @@ impl AsOf {
                 return Ok(version);
             }
         }
-        Err(self.error(StoreErrorKind::NotFound, action, key, format!("there was no such object at {}", self.time)))
+        Err(self.error(
+            StoreErrorKind::NotFound,
+            action,
+            key,
+            format!("there was no such object at {}", self.time),
+        ))
     }
 
     /// Every version that was what a read found then.

@@ -33,15 +33,15 @@ pub(crate) async fn s3_in_memory() -> Option<Place> {
 }
 
 pub(crate) async fn memory_with_versions() -> Option<Place> {
-    in_memory(MemoryStore::with_versions)
+    Some(in_memory(MemoryStore::with_versions))
 }
 
 pub(crate) async fn memory_with_locks() -> Option<Place> {
-    in_memory(|store| store.with_locks(None))
+    Some(in_memory(|store| store.with_locks(None)))
 }
 
 pub(crate) async fn memory_that_locks() -> Option<Place> {
-    in_memory(|store| store.with_locks(Some(ONE_DAY)))
+    Some(in_memory(|store| store.with_locks(Some(ONE_DAY))))
 }
 
 pub(crate) async fn memory_without_versions() -> Option<Place> {
@@ -68,14 +68,14 @@ pub(crate) async fn s3_without_versions() -> Option<Place> {
     s3_in_memory().await
 }
 
-fn in_memory(kind: impl FnOnce(MemoryStore) -> MemoryStore) -> Option<Place> {
-    Some(Place { store: Box::new(kind(MemoryStore::new(destination()))), _kept: Box::new(()) })
+fn in_memory(kind: impl FnOnce(MemoryStore) -> MemoryStore) -> Place {
+    Place { store: Box::new(kind(MemoryStore::new(destination()))), _kept: Box::new(()) }
 }
 
 pub(crate) async fn s3_on_disk() -> Option<Place> {
     let root = tempfile::tempdir().unwrap();
-    let place = own_server(Some(root.path().to_owned()), |server| server).await;
-    Some(Place { store: place.store, _kept: Box::new((place._kept, root)) })
+    let Place { store, _kept: running } = own_server(Some(root.path().to_owned()), |server| server).await;
+    Some(Place { store, _kept: Box::new((running, root)) })
 }
 
 async fn own_server(root: Option<PathBuf>, kind: impl FnOnce(S3Server) -> S3Server) -> Place {
