@@ -51,7 +51,7 @@ mkdir "$work/data"
 "$cache/bin/weed" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$work/data" -volume.max=200 \
     -master.volumeSizeLimitMB=1024 -master.volumePreallocate=false \
     -master.port="$master" -volume.port="$volume" -filer.port="$filer" \
-    -s3 -s3.port="$s3" -s3.config="$work/s3.json" -s3.port.iceberg=0 >"$work/weed.log" 2>&1 &
+    -s3 -s3.port="$s3" -s3.config="$work/s3.json" -s3.port.iceberg=0 -s3.port.lance=0 >"$work/weed.log" 2>&1 &
 server=$!
 
 export CONVAULT_TEST_S3_ENDPOINT=http://127.0.0.1:$s3

@@ -3,7 +3,8 @@
 //!
 //! Deliberately absent: every decision. What is written where, how large the parts are, what a checksum is
 //! compared with, when to give up on a destination: all of that is the caller's. Only what a single request
-//! needs to arrive (a bounded number of repeats) happens here.
+//! needs to arrive (a bounded number of repeats) happens here. Versions and locks are those of the bucket: nothing here
+//! turns versioning on, locks anything by itself, or lifts a lock.
 
 mod directory;
 mod error;

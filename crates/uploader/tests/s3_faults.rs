@@ -120,6 +120,86 @@ async fn the_probe_tells_a_server_that_ignores_conditions() {
 }
 
 #[tokio::test]
+async fn the_probe_tells_a_server_that_ignores_if_match() {
+    let (server, store) = server().await;
+    show(&server, "s3-ignore-if-match");
+    let abilities = store.abilities().await.unwrap();
+    assert_eq!(abilities.put_if_absent, Ability::Works);
+    assert_eq!(abilities.replace_if_match, Ability::Ignored);
+    assert!(abilities.why_no_leases().unwrap().contains("overwrites all the same"));
+}
+
+#[tokio::test]
+async fn the_probe_tells_a_server_that_ignores_conditions_only_when_an_upload_is_completed() {
+    let (server, store) = server().await;
+    show(&server, "s3-ignore-conditional-complete");
+    let abilities = store.abilities().await.unwrap();
+    assert_eq!(abilities.put_if_absent, Ability::Works);
+    assert_eq!(abilities.finish_if_absent, Ability::Ignored);
+    assert_eq!((abilities.replace_if_match, abilities.why_no_leases()), (Ability::Works, None));
+}
+
+#[tokio::test]
+async fn the_probe_tells_a_server_that_refuses_conditions() {
+    let (server, store) = server().await;
+    show(&server, "s3-refuse-conditions");
+    let abilities = store.abilities().await.unwrap();
+    assert_eq!(abilities.put_if_absent, Ability::Refused);
+    assert_eq!(abilities.finish_if_absent, Ability::Refused);
+    assert_eq!(abilities.replace_if_match, Ability::Refused);
+    assert!(abilities.why_no_leases().unwrap().contains("refuses"));
+    assert!(store.list("").try_collect::<Vec<_>>().await.unwrap().is_empty());
+    assert!(store.list_uploads("").await.unwrap().is_empty());
+}
+
+/// Every kind of failure at every request of a put and of an upload: either it comes through, and then it is there, or
+/// it fails, and is found out to be there or not.
+#[tokio::test]
+async fn whichever_request_fails_the_outcome_is_the_truth() {
+    let (server, _) = server().await;
+    let mut settings = settings(server.endpoint());
+    settings.timeouts.answer = Duration::from_millis(400);
+    let store = store(&settings);
+    for fault in ["s3-nth-error", "s3-nth-timeout", "s3-nth-cut", "s3-nth-lost"] {
+        for nth in 1..=6 {
+            let key = format!("{fault}-{nth}");
+            server.set_faults(&[format!("{fault}={nth}").parse().unwrap()]);
+            let stored = store.put(&format!("{key}-put"), body(), PutMode::IfAbsent).await.unwrap();
+            assert!(stored.checksum_confirmed, "{key}");
+            server.set_faults(&[format!("{fault}={nth}").parse().unwrap()]);
+            let upload = begin(&store, &format!("{key}-upload"), PutMode::IfAbsent).await;
+            let stored = upload.finish().await.unwrap();
+            assert!(stored.checksum_confirmed, "{key}");
+            server.set_faults(&[]);
+            assert_eq!(read(&store, &format!("{key}-put")).await, body());
+            assert_eq!(read(&store, &format!("{key}-upload")).await, body());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_is_an_error_and_not_a_short_object() {
+    let (server, store) = server().await;
+    store.put("a", body(), PutMode::Overwrite).await.unwrap();
+    show(&server, "s3-nth-cut=1");
+    let error = store.get("a", None).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Transient, "{error}");
+    assert_eq!(read(&store, "a").await, body());
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_in_the_middle_is_transient() {
+    let (server, store) = server().await;
+    let upload = begin(&store, "a", PutMode::Overwrite).await;
+    show(&server, "s3-gone-from=1");
+    let error = upload.finish().await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Transient, "{error}");
+    server.set_faults(&[]);
+    assert_eq!(store.head("a").await.unwrap_err().kind, StoreErrorKind::NotFound);
+    upload.finish().await.unwrap();
+}
+
+#[tokio::test]
 async fn without_checksums_nothing_is_confirmed() {
     let (server, store) = server().await;
     show(&server, "s3-no-checksums");

@@ -84,12 +84,7 @@ impl Bucket {
         written: Written,
         attempt: &Attempt,
     ) -> Result<Stored, StoreError> {
-        let held = match self.held(sent.key, attempt).await {
-            Err(error) if error.kind == StoreErrorKind::Denied => {
-                self.listed(sent.key, &written, attempt).await?
-            }
-            held => held?,
-        };
+        let held = self.held_or_listed(sent.key, &written, attempt).await?;
         if written.etag.is_some() && held.etag.is_some() && written.etag != held.etag {
             // Somebody has replaced it since. It was written; what is there now is not ours to judge.
             return Ok(Stored { size_bytes: sent.size_bytes, checksum_confirmed: false, etag: written.etag });
@@ -104,6 +99,20 @@ impl Bucket {
         }
         let checksum_confirmed = held.is(sent) == Some(true);
         Ok(Stored { size_bytes: held.size_bytes, checksum_confirmed, etag: held.etag })
+    }
+
+    /// What is stored, as the store says it when asked, or where the credentials may not ask, as a listing and the
+    /// answer to the write together say it.
+    pub(super) async fn held_or_listed(
+        &self,
+        key: &str,
+        written: &Written,
+        attempt: &Attempt,
+    ) -> Result<Held, StoreError> {
+        match self.held(key, attempt).await {
+            Err(error) if error.kind == StoreErrorKind::Denied => self.listed(key, written, attempt).await,
+            held => held,
+        }
     }
 
     /// What a listing says of one object, with the checksum that the answer to its write gave.

@@ -51,8 +51,8 @@ impl Bucket {
         }))
     }
 
-    /// Sets or extends the lock on an object's newest version. The request carries the SHA-256 of itself, which
-    /// Amazon wants of it.
+    /// Sets or extends the lock on an object's newest version. The request carries the SHA-256 of itself: Amazon wants
+    /// a checksum of it. `SeaweedFS` 4.48 refuses to turn governance into compliance, also for a longer time.
     pub(super) async fn set_lock(&self, key: &str, lock: Lock) -> Result<(), StoreError> {
         let attempt = self.attempt("lock", key);
         let mode = match lock.mode {
@@ -86,7 +86,7 @@ fn whole_seconds(lock: Lock) -> DateTime {
     DateTime::from_secs(seconds)
 }
 
-/// Whether the answer is that the object has no lock. Amazon names it so; others answer as if there were no object.
+/// Whether the answer is that the object has no lock: the first as Amazon names it, the second as `SeaweedFS` 4.48.
 fn has_none<E: aws_sdk_s3::error::ProvideErrorMetadata>(error: Option<&E>) -> bool {
     error.and_then(|error| error.code()).is_some_and(|code| {
         matches!(code, "NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError")
@@ -114,6 +114,11 @@ fn without_locks(error: StoreError, attempt: &Attempt) -> StoreError {
 fn weaker(error: StoreError, present: Option<Lock>, wanted: Lock, attempt: &Attempt) -> StoreError {
     match present.filter(|present| locked::weakens(*present, wanted)) {
         Some(present) => attempt.failed(StoreErrorKind::Denied, locked::only_longer(present)),
+        None if present.is_some_and(|present| present.mode != wanted.mode) => {
+            let message =
+                "it has a lock of the other mode, which the server does not change: let it end first";
+            attempt.failed(StoreErrorKind::Denied, message)
+        }
         None => without_locks(error, attempt),
     }
 }

@@ -59,7 +59,18 @@ const LIST_UPLOADS: Operation = Operation { permission: "s3:ListBucketMultipartU
 ///
 /// Listings come in the order the server gives. Amazon's is that of keys; servers that keep objects as files in
 /// folders (`SeaweedFS`) list folder by folder, so that `a/1` comes before `a-b`, and may show a folder for a while
-/// after its last object is gone. Within one folder the order is that of keys everywhere.
+/// after its last object is gone. Within one folder the order is that of keys everywhere. Listings of versions have the
+/// same orders, and there `SeaweedFS` 4.48 was seen to lose keys where a page (of a thousand) ends: behind `q/y` it goes
+/// on after that name, and never shows `q-z`. So versions are best listed below one folder, whose name ends the prefix
+/// in a slash.
+///
+/// Versions and locks need a bucket that has them: a bucket that never had versioning is an error, since its listing
+/// would pass what is there now for what has always been. Times are whole seconds. A lock is kept to the second it ends
+/// in; `SeaweedFS` 4.48 refused every deletion and shortening within it that the contract suite tries, and lets an
+/// administrator lift one in governance mode by a header, which is never sent here.
+///
+/// Credentials need no permission to delete, nor to read what they write: `s3:PutObject`, `s3:ListBucket` and
+/// `s3:AbortMultipartUpload` are enough to upload with a confirmed checksum.
 #[derive(Clone)]
 pub struct S3Store(Arc<Bucket>);
 

@@ -100,7 +100,7 @@ impl S3Upload {
                 Next::Again => repeat::back_off(timeouts, tried).await,
                 Next::Look(error) => {
                     // Without a checksum the size must do: the caller then reads the bytes back.
-                    let held = self.bucket.held(&self.key, attempt).await;
+                    let held = self.bucket.held_or_listed(&self.key, &Written::default(), attempt).await;
                     let ours = held.is_ok_and(|held| {
                         held.is(sent).unwrap_or(error.kind != StoreErrorKind::AlreadyExists)
                     });

@@ -173,7 +173,7 @@ impl Bucket {
         let attempt = self.attempt("get a version of", key);
         let read = self.read(key, Some(version), range, attempt.clone()).await;
         read.map_err(|error| match &error.source {
-            // The answer for a deletion.
+            // The answer for a deletion; `SeaweedFS` 4.48 says 404.
             Some(answer) if answer.to_string().contains("answered 405") => {
                 attempt.failed(StoreErrorKind::NotFound, "this version is a deletion and has no content")
             }
@@ -198,7 +198,7 @@ impl Bucket {
 }
 
 /// The error for a version that could not be deleted, which is either locked or not the credentials' to delete.
-/// Amazon and `SeaweedFS` answer 403 to both, `MinIO` 400 to the first.
+/// The answer seldom tells: `SeaweedFS` 4.48 says 403 `AccessDenied` to both.
 fn why_not_deleted(error: StoreError, lock: Option<Lock>, attempt: &Attempt) -> StoreError {
     let says_so = error.source.as_ref().is_some_and(|answer| {
         let answer = answer.to_string().to_lowercase();
