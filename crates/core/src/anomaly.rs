@@ -22,6 +22,10 @@ const DOCUMENTS_OF_NOISE: u64 = 10;
 /// A change of so many bytes says nothing.
 const BYTES_OF_NOISE: u64 = 64 * 1024;
 
+/// Stored files may grow by so many bytes without a word: the first photographs of a small deployment are a thousand
+/// times what was there before.
+const FILE_GROWTH_OF_NOISE: u64 = 64 << 20;
+
 /// A change of so many stored files says nothing.
 const FILES_OF_NOISE: u64 = 10;
 
@@ -209,8 +213,10 @@ impl Anomalies {
         ];
         if before.files == next.files && next.files != FilesMode::None {
             let (was, is) = (before.totals, next.totals);
+            let grew = is.file_bytes > was.file_bytes;
+            let file_noise = if grew { FILE_GROWTH_OF_NOISE } else { BYTES_OF_NOISE };
             amounts.push(sum("stored files", "files", FILES_OF_NOISE, was.files, is.files));
-            amounts.push(sum("bytes of files", "file-bytes", BYTES_OF_NOISE, was.file_bytes, is.file_bytes));
+            amounts.push(sum("bytes of files", "file-bytes", file_noise, was.file_bytes, is.file_bytes));
         }
         for step in amounts.iter().filter_map(|amount| amount.step(limits.general())) {
             self.problem(step.kind, format!("the snapshot {}", step.what), Vec::new());

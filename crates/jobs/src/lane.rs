@@ -241,10 +241,13 @@ impl Worker {
     /// reading it back decides.
     async fn put_whole(&self, part: Part) -> Result<Stored, StoreError> {
         let size_bytes = part.body.len() as u64;
+        let unproven = Stored { size_bytes, checksum_confirmed: false, etag: None };
         match self.store.put(&self.key, part.body, PutMode::IfAbsent).await {
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                Ok(Stored { size_bytes, checksum_confirmed: false, etag: None })
-            }
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(unproven),
+            Err(error) if error.kind == StoreErrorKind::Transient => match self.store.head(&self.key).await {
+                Ok(info) if info.size_bytes == size_bytes => Ok(unproven),
+                _ => Err(error),
+            },
             result => result,
         }
     }

@@ -9,10 +9,27 @@ use futures::StreamExt as _;
 use crate::JobError;
 
 const READ_ATTEMPTS: u32 = 5;
+const SMALL_ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Reads a small object into memory; one larger than `limit_bytes` is an error.
+/// Reads a small object into memory, again where a transient failure comes between; one larger than `limit_bytes` is an
+/// error.
 pub(crate) async fn read_small(store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Bytes, JobError> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..SMALL_ATTEMPTS {
+        match read_once(store, key, limit_bytes).await {
+            Err(JobError::Store(error)) if error.kind == StoreErrorKind::Transient => {
+                tracing::debug!(%error, "reading is tried again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            result => return result,
+        }
+    }
+    read_once(store, key, limit_bytes).await
+}
+
+async fn read_once(store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Bytes, JobError> {
     let mut stream = store.get(key, None).await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use convault_core::{
-    DeploymentName, Judgement, Known, Layout, Manifest, Mark, ObjectInfo, PRUNE_RECORD_FORMAT, ProofFault,
-    PruneRecord, RunId, RunStart, Sha256, SnapshotId, Standing, Store, StoreErrorKind, is_fenced_off,
+    DeploymentName, Judgement, Known, Layout, Manifest, Mark, MarkKind, ObjectInfo, PRUNE_RECORD_FORMAT,
+    ProofFault, PruneRecord, RunId, RunStart, Sha256, SnapshotId, Standing, Store, StoreErrorKind,
+    is_fenced_off,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -376,9 +377,16 @@ async fn with_manifest(
     if !faults.is_empty() {
         judgement.standing = Standing::Damaged;
     }
-    // A person's word counts from when it was given; everything else from when the store had it.
-    let since =
-        judgement.accepted.filter(|_| !manifest.is_good()).map_or(info.modified, |at| at.max(info.modified));
+    let since = match judgement.standing {
+        // It may be repaired for a while after it was found; what nobody has marked yet was found just now.
+        Standing::Damaged => {
+            let mut found = marks.iter().rev().filter(|mark| mark.kind == MarkKind::Damaged);
+            found.next().map_or(look.now, |mark| mark.at)
+        }
+        // A person's word counts from when it was given; everything else from when the store had it.
+        _ if !manifest.is_good() => judgement.accepted.map_or(info.modified, |at| at.max(info.modified)),
+        _ => info.modified,
+    };
     let snapshot = Snapshot { manifest, manifest_sha256, judgement, written: info.modified, since, faults };
     Ok(FolderState::Snapshot(Box::new(snapshot)))
 }

@@ -1,6 +1,6 @@
 //! [`Trust`]: signing what is written, and passing over what nobody trusted has signed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use convault_archive::signature::{SigningKey, TrustedKeys};
@@ -10,6 +10,9 @@ use crate::{JobError, read::read_small};
 
 /// Signatures have a few hundred bytes.
 const LARGEST_SIGNATURE_BYTES: u64 = 4 << 10;
+
+/// A small object that could not be put is put once more after so long.
+const BEFORE_ANOTHER_PUT: Duration = Duration::from_secs(1);
 
 /// Whose signatures count, and who signs. The default signs nothing and trusts everything. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -83,13 +86,17 @@ pub(crate) async fn put_own(
     bytes: Bytes,
     mode: PutMode,
 ) -> Result<(), JobError> {
-    let put = store.put(key, bytes.clone(), mode).await;
+    let mut put = store.put(key, bytes.clone(), mode.clone()).await;
+    if put.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Transient) {
+        tokio::time::sleep(BEFORE_ANOTHER_PUT).await;
+        put = store.put(key, bytes.clone(), mode).await;
+    }
     let found = match (put, read_small(store, key, bytes.len() as u64).await) {
         (Err(error), Err(_)) if error.kind != StoreErrorKind::AlreadyExists => return Err(error.into()),
         (_, found) => found?,
     };
     if found != bytes {
-        let what = "what was read back is not what was written".to_owned();
+        let what = "what is read back is not what was written".to_owned();
         return Err(JobError::Damaged { place: format!("{} {key}", store.location()), what });
     }
     Ok(())

@@ -194,16 +194,15 @@ async fn a_robbed_bucket_is_read_as_it_was_elsewhere() {
         |name: &str| variable(name).unwrap_or_else(|| panic!("{name} must be set with the endpoint"));
     let random = tempfile::Builder::new().rand_bytes(12).tempfile().unwrap();
     let prefix = random.path().file_name().unwrap().to_str().unwrap().replace('.', "");
-    let settings = settings(
-        endpoint,
-        &wanted("CONVAULT_TEST_S3_ACCESS_KEY"),
-        &wanted("CONVAULT_TEST_S3_SECRET_KEY"),
-        &wanted("CONVAULT_TEST_S3_LOCK_BUCKET"),
-        &prefix,
-    );
-    let store: Arc<dyn Store> = Arc::new(S3Store::new(destination(), &settings).unwrap());
+    let open = |access: &str| -> Arc<dyn Store> {
+        let (secret, bucket) =
+            (wanted("CONVAULT_TEST_S3_SECRET_KEY"), wanted("CONVAULT_TEST_S3_LOCK_BUCKET"));
+        let settings = settings(endpoint.clone(), &wanted(access), &secret, &bucket, &prefix);
+        Arc::new(S3Store::new(destination(), &settings).unwrap())
+    };
+    let (store, reader) = (open("CONVAULT_TEST_S3_ACCESS_KEY"), open("CONVAULT_TEST_S3_READER_KEY"));
     let pass = async || tokio::time::sleep(Duration::from_millis(1500)).await;
-    the_past_is_whole(store.clone(), store.clone(), pass, || SystemClock.now()).await;
+    the_past_is_whole(store.clone(), reader.clone(), pass, || SystemClock.now()).await;
 
     let until = Timestamp::from_second(SystemClock.now().as_second() + 3600).unwrap();
     for (key, mode) in [("a", LockMode::Governance), ("b", LockMode::Compliance)] {
@@ -224,7 +223,7 @@ async fn a_robbed_bucket_is_read_as_it_was_elsewhere() {
                 assert!(version.modified < time && error.to_string().contains("locked until"), "{error}");
             }
         }
-        assert_eq!(read(&AsOf::new(store.clone(), time), key).await, b"kept");
+        assert_eq!(read(&AsOf::new(reader.clone(), time), key).await, b"kept");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests stand on: a job, its destinations, and questions about what is stored.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -9,10 +10,12 @@ use std::{
 };
 
 use convault_core::{
-    Clock, DeploymentName, DestinationName, FilesMode, JobName, Keep, Kind, Manifest, RunEvent, RunId,
-    RunRecord, Source, Store, SystemClock,
+    AnomalyLimits, Clock, DeploymentName, DestinationName, FilesMode, JobName, Keep, Kind, Manifest,
+    RunEvent, RunId, RunRecord, Source, Store, SystemClock,
 };
-use convault_jobs::{BackupJob, LEAST_UPLOAD_MEMORY_BYTES, RunContext, VerifyDepth, VerifyReport};
+use convault_jobs::{
+    BackupJob, Destination, LEAST_UPLOAD_MEMORY_BYTES, RunContext, Survey, VerifyDepth, VerifyReport,
+};
 use convault_uploader::MemoryStore;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,10 @@ pub(crate) fn job() -> BackupJob {
         tags: vec!["test".to_owned()],
         keep_until: None,
         files: FilesMode::Inline,
+        anomaly: AnomalyLimits::default(),
+        expected_interval: None,
+        clock_skew_limit: Duration::from_mins(5),
+        known: BTreeMap::new(),
         keep: Keep::default(),
         time_zone: TimeZone::UTC,
         export_deadline: Duration::from_mins(1),
@@ -74,25 +81,29 @@ impl Run {
 }
 
 /// A destination as a run is given it.
-pub(crate) fn destination(store: &MemoryStore) -> Arc<dyn Store> {
-    Arc::new(store.clone())
+pub(crate) fn destination(store: &MemoryStore) -> Destination {
+    Destination::plain(Arc::new(store.clone()))
 }
 
 /// Runs a job once into these destinations.
 pub(crate) async fn back_up_into(job: &BackupJob, source: &dyn Source, stores: &[&MemoryStore]) -> RunRecord {
-    let stores: Vec<Arc<dyn Store>> = stores.iter().map(|store| destination(store)).collect();
-    convault_jobs::backup(job, source, &stores, &Run::new().context).await
+    let destinations: Vec<Destination> = stores.iter().map(|store| destination(store)).collect();
+    convault_jobs::backup(job, source, &destinations, &Run::new().context).await
 }
 
 /// The snapshots a destination lists.
-pub(crate) async fn snapshots(store: &dyn Store) -> Vec<Manifest> {
-    let listed = convault_jobs::list(store, &crm()).await.unwrap();
-    listed.iter().filter_map(|listed| listed.manifest().cloned()).collect()
+pub(crate) async fn snapshots(store: &MemoryStore) -> Vec<Manifest> {
+    surveyed(store).await.snapshots().map(|snapshot| snapshot.manifest.clone()).collect()
+}
+
+/// Everything a destination holds.
+pub(crate) async fn surveyed(store: &MemoryStore) -> Survey {
+    convault_jobs::survey(&destination(store), &crm(), &[], SystemClock.now()).await.unwrap()
 }
 
 /// What a verify of everything says.
-pub(crate) async fn verified(store: &dyn Store, depth: VerifyDepth) -> VerifyReport {
-    convault_jobs::verify(store, &crm(), &[], depth, &Run::new().context).await.unwrap()
+pub(crate) async fn verified(store: &MemoryStore, depth: VerifyDepth) -> VerifyReport {
+    convault_jobs::verify(&destination(store), &crm(), &[], depth, &Run::new().context).await.unwrap()
 }
 
 /// Asserts that nothing at all of a run is left: no object of a snapshot, and no upload.
@@ -103,10 +114,10 @@ pub(crate) async fn assert_nothing_left(store: &MemoryStore) {
 }
 
 /// Asserts that a destination holds so many snapshots, each whole by its bytes, and no unfinished upload.
-pub(crate) async fn assert_whole(store: &dyn Store, number: usize) {
+pub(crate) async fn assert_whole(store: &MemoryStore, number: usize) {
     let report = verified(store, VerifyDepth::ReadData).await;
     assert_eq!(report.faults, []);
     assert_eq!(report.sound.len(), number);
-    assert_eq!(report.without_manifest, []);
+    assert_eq!(report.not_snapshots, []);
     assert_eq!(store.list_uploads("").await.unwrap(), []);
 }

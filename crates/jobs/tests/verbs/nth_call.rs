@@ -58,7 +58,7 @@ async fn check(operation: MemoryOperation, nth: u64, fault: MemoryFault, size: u
     assert_eq!(report.sound.len(), if is_good { 2 } else { 1 }, "{place}: {}", record.message);
     assert_eq!(store.list_uploads("").await.unwrap(), [], "{place}: {}", record.message);
     assert_eq!(is_good, record.message.contains("stored in offsite"), "{place}: {}", record.message);
-    let again = back_up_into(&job(), &FakeSource::of(sound(SMALL)).days_later(2), &[&store]).await;
+    let again = back_up_into(&job(), &FakeSource::of(sound(size)).days_later(2), &[&store]).await;
     assert_eq!(again.outcome, Some(RunOutcome::Good), "{place}: the next run: {}", again.message);
 }
 

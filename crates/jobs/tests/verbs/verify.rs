@@ -6,7 +6,7 @@ use convault_jobs::{VerifyDepth, VerifyReport, verify};
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
 use crate::{
-    bench::{Run, SMALL, back_up_into, crm, job, memory, snapshots, verified},
+    bench::{Run, SMALL, back_up_into, crm, destination, job, memory, snapshots, verified},
     export::{FakeSource, sound},
 };
 
@@ -131,7 +131,8 @@ async fn a_snapshot_that_is_asked_for_and_not_there_is_a_fault() {
     let (store, manifest, _) = stored().await;
     let absent = RunId::parse("20261122T030056Z-700000").unwrap();
     let only = [absent.clone(), manifest.id.clone()];
-    let report = verify(&store, &crm(), &only, VerifyDepth::Cheap, &Run::new().context).await.unwrap();
+    let report =
+        verify(&destination(&store), &crm(), &only, VerifyDepth::Cheap, &Run::new().context).await.unwrap();
     assert_eq!(report.sound, [manifest.id]);
     assert_eq!((report.faults[0].id.clone(), report.faults[0].missing), (absent, true));
 }
@@ -141,11 +142,12 @@ async fn a_snapshot_that_is_asked_for_and_lost_its_manifest_is_a_fault() {
     let (store, manifest, _) = stored().await;
     store.delete(&format!("crm/snapshots/{}/manifest.json", manifest.id)).await.unwrap();
     let only = [manifest.id.clone()];
-    let report = verify(&store, &crm(), &only, VerifyDepth::Cheap, &Run::new().context).await.unwrap();
+    let report =
+        verify(&destination(&store), &crm(), &only, VerifyDepth::Cheap, &Run::new().context).await.unwrap();
     assert_eq!(report.faults.len(), 1, "{report:?}");
     assert!(report.faults[0].missing);
     let all = verified(&store, VerifyDepth::Cheap).await;
-    assert_eq!((all.faults.as_slice(), all.without_manifest), ([].as_slice(), vec![manifest.id]));
+    assert_eq!((all.faults.as_slice(), all.not_snapshots), ([].as_slice(), vec![manifest.id]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,6 +161,6 @@ async fn reading_is_taken_up_again_where_a_connection_broke() {
 async fn a_destination_that_cannot_be_read_is_an_error_and_not_damage() {
     let (store, ..) = stored().await;
     store.fault_always(MemoryOperation::Get, MemoryFault::Fail(StoreErrorKind::Denied));
-    let result = verify(&store, &crm(), &[], VerifyDepth::ReadData, &Run::new().context).await;
+    let result = verify(&destination(&store), &crm(), &[], VerifyDepth::ReadData, &Run::new().context).await;
     assert!(matches!(result, Err(convault_jobs::JobError::Store(_))), "{result:?}");
 }
