@@ -13,7 +13,7 @@ use axum::{
     },
 };
 use convault_core::{
-    ControlError, JobName, JobStatus, RunEvent, RunId, RunRecord, StartRequest, Status, Verb,
+    ControlError, JobName, JobStatus, RunEvent, RunId, RunRecord, SnapshotId, StartRequest, Status, Verb,
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -72,11 +72,13 @@ pub(crate) async fn runs(
     Ok(Json(Runs { runs: shared.control.runs(limit).await? }))
 }
 
-/// What a request to start a job may say. An empty body says nothing.
+/// What a request to start a job may say. An empty body says nothing. What overrides a guard of pruning is left to the
+/// command line, on the machine of the daemon.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Wish {
     verb: Verb,
+    snapshot: Option<SnapshotId>,
     tags: Vec<String>,
     keep_until: Option<Timestamp>,
 }
@@ -96,11 +98,12 @@ pub(crate) async fn start(
     let wish: Wish = if body.is_empty() { Ok(Wish::default()) } else { serde_json::from_slice(&body) }
         .map_err(|error| {
             let expected =
-                "expected `verb`, `tags` and `keep_until` as /api/v1/openapi.json has them, all optional";
+                "expected `verb`, `snapshot`, `tags` and `keep_until` as /api/v1/openapi.json has them, all optional";
             Problem::new(StatusCode::BAD_REQUEST, format!("the body cannot be used: {error}; {expected}"))
         })?;
-    let Wish { verb, tags, keep_until } = wish;
-    let run = shared.control.start(StartRequest { job, verb, tags, keep_until }).await?;
+    let Wish { verb, snapshot, tags, keep_until } = wish;
+    let request = StartRequest { snapshot, tags, keep_until, ..StartRequest::new(job, verb) };
+    let run = shared.control.start(request).await?;
     let events = format!("/api/v1/runs/{run}/events");
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, events.clone())], Json(Started { run, events }))
         .into_response())

@@ -8,6 +8,7 @@
 
 mod access;
 mod api;
+mod intervals;
 mod metrics;
 mod page;
 mod probes;

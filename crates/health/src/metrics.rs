@@ -1,8 +1,12 @@
 //! The metrics, in `OpenMetrics` text. `docs/metrics.md` has the same list, and a test compares the two.
 
+mod destinations;
+mod sharing;
+mod verifying;
+
 use std::fmt::Error;
 
-use convault_core::{DURATION_BUCKETS_SECONDS, DestinationStatus, JobStatus, RunOutcome, RunRecord, Status};
+use convault_core::{DURATION_BUCKETS_SECONDS, JobStatus, RunOutcome, RunRecord, Status};
 use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
@@ -36,7 +40,9 @@ impl Collector for Snapshot {
         job_times(&mut out, &self.0)?;
         job_counts(&mut out, &self.0)?;
         last_success(&mut out, &self.0)?;
-        destinations(&mut out, &self.0)
+        destinations::write(&mut out, &self.0)?;
+        verifying::write(&mut out, &self.0)?;
+        sharing::write(&mut out, &self.0)
     }
 }
 
@@ -164,37 +170,6 @@ fn last_success(out: &mut Out<'_>, status: &Status) -> Result<(), Error> {
     out.gauges("job_last_success_duration", Some(&Unit::Seconds), help, elapsed)
 }
 
-fn destinations(out: &mut Out<'_>, status: &Status) -> Result<(), Error> {
-    let each = || status.destinations.iter();
-    let help = "Whether the last use of the destination succeeded: 1 or 0; absent before the first use.";
-    out.gauges("destination_up", None, help, each().filter_map(|place| Some((at(place), truth(place.up?)))))?;
-    let help = "When the destination was last used, as a Unix time; 0 for never.";
-    let checked = each().map(|place| (at(place), seconds_of(place.checked)));
-    out.gauges("destination_checked_timestamp", Some(&Unit::Seconds), help, checked)?;
-    let help = "Snapshots in the destination, by verdict.";
-    let snapshots = each().flat_map(|place| {
-        [("good", &place.snapshots), ("suspect", &place.suspect)].into_iter().flat_map(
-            move |(verdict, counts)| {
-                counts.iter().map(move |(deployment, count)| {
-                    let mut labels = at(place);
-                    labels.extend([("deployment", deployment.as_str()), ("verdict", verdict)]);
-                    (labels, number(*count))
-                })
-            },
-        )
-    });
-    out.gauges("destination_snapshots", None, help, snapshots)?;
-    let help = "Bytes of all snapshots in the destination.";
-    let stored = each().flat_map(|place| {
-        place.stored_bytes.iter().map(move |(deployment, bytes)| {
-            let mut labels = at(place);
-            labels.push(("deployment", deployment.as_str()));
-            (labels, number(*bytes))
-        })
-    });
-    out.gauges("destination_stored", Some(&Unit::Bytes), help, stored)
-}
-
 /// Not `job`, which Prometheus itself gives to every series.
 fn labels(job: &JobStatus) -> Labels<'_> {
     vec![("job_name", job.job.as_str()), ("deployment", job.deployment.as_str())]
@@ -204,10 +179,6 @@ fn with_outcome(job: &JobStatus, outcome: RunOutcome) -> Labels<'_> {
     let mut labels = labels(job);
     labels.push(("outcome", outcome.as_str()));
     labels
-}
-
-fn at(place: &DestinationStatus) -> Labels<'_> {
-    vec![("destination", place.destination.as_str())]
 }
 
 fn ended(run: Option<&RunRecord>) -> f64 {

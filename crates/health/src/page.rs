@@ -173,7 +173,8 @@ fn place_row(place: &DestinationStatus, now: Timestamp) -> String {
     let problem = place.problem.as_ref().filter(|_| place.up == Some(false));
     let problem =
         problem.map(|text| format!("<div class=\"note bad\">{}</div>", Escaped(text))).unwrap_or_default();
-    let (good, suspect) = (place.snapshots.values().sum(), place.suspect.values().sum::<u64>());
+    let all = |state| place.holdings.values().map(|holding| holding.count(state)).sum::<u64>();
+    let (good, suspect) = (all("good"), all("suspect"));
     let suspect = if suspect == 0 { String::new() } else { format!(" + {} suspect", count(suspect)) };
     format!(
         "<tr><td><strong>{}</strong><div class=\"soft\">{}</div></td><td><span class=\"pill {class}\">{word}</span>{problem}\
@@ -181,7 +182,7 @@ fn place_row(place: &DestinationStatus, now: Timestamp) -> String {
         Escaped(&place.destination),
         Escaped(&place.location),
         count(good),
-        size(place.stored_bytes.values().sum()),
+        size(place.holdings.values().map(|holding| holding.stored_bytes).sum()),
         place.checked.map_or("never".to_owned(), |at| time(at, now)),
     )
 }

@@ -1,7 +1,8 @@
-//! Numbers and times as people read them, and text that is safe in HTML.
+//! Numbers and times as people read them, text that is safe in HTML, and the one word for each state and ability.
 
 use std::fmt;
 
+use convault_core::{Abilities, Ability};
 use jiff::{SignedDuration, Timestamp};
 
 /// Text from anywhere, for the content of an element or a quoted attribute.
@@ -66,6 +67,42 @@ pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join("\u{2009}")
+}
+
+/// What a snapshot folder can be, as [`convault_core::HoldingStatus::states`] has it.
+pub(crate) const STATES: [&str; 10] = [
+    "good",
+    "suspect",
+    "damaged",
+    "headless",
+    "unreadable",
+    "untrusted",
+    "interrupted",
+    "under-way",
+    "being-removed",
+    "fenced-off",
+];
+
+/// Each ability by name, with what came of trying it.
+pub(crate) fn abilities(seen: &Abilities) -> [(&'static str, Ability); 7] {
+    [
+        ("put-if-absent", seen.put_if_absent),
+        ("finish-if-absent", seen.finish_if_absent),
+        ("replace-if-match", seen.replace_if_match),
+        ("checksums", seen.checksums),
+        ("list-uploads", seen.list_uploads),
+        ("versions", seen.versions),
+        ("locks", seen.locks),
+    ]
+}
+
+/// What came of trying an ability, in one word, as in JSON.
+pub(crate) fn ability(result: Ability) -> &'static str {
+    match result {
+        Ability::Works => "works",
+        Ability::Ignored => "ignored",
+        Ability::Refused => "refused",
+    }
 }
 
 #[cfg(test)]

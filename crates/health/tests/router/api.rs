@@ -6,6 +6,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
+use convault_core::Verb;
 use serde_json::{Value, json};
 
 use crate::fake::{RUN, Rig, TOKEN};
@@ -77,10 +78,26 @@ async fn a_run_starts_with_the_token_only() {
 }
 
 #[tokio::test]
+async fn one_snapshot_can_be_repaired() {
+    let rig = Rig::loopback();
+    let body = format!(r#"{{"verb": "repair", "snapshot": "{RUN}"}}"#);
+    assert_eq!(rig.send(start(Some(&format!("Bearer {TOKEN}")), &body)).await.status, StatusCode::ACCEPTED);
+    let started = rig.control.started.lock().unwrap();
+    assert_eq!(started[0].verb, Verb::Repair);
+    assert_eq!(started[0].snapshot.as_ref().unwrap().as_str(), RUN);
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_understood_starts_nothing() {
     let rig = Rig::loopback();
     let bearer = format!("Bearer {TOKEN}");
-    for body in ["{", r#"{"tag": "x"}"#, r#"{"verb": "restore"}"#, r#"{"keep_until": "tomorrow"}"#] {
+    for body in [
+        "{",
+        r#"{"tag": "x"}"#,
+        r#"{"verb": "restore"}"#,
+        r#"{"keep_until": "tomorrow"}"#,
+        r#"{"verb": "prune", "accept_missing": true}"#,
+    ] {
         assert_eq!(rig.send(start(Some(&bearer), body)).await.status, StatusCode::BAD_REQUEST, "{body}");
     }
     let long = format!("{{\"tags\": [\"{}\"]}}", "x".repeat(100_000));
@@ -187,6 +204,10 @@ async fn every_field_of_the_answers_is_described() {
         ("Status", &status),
         ("Job", &status["jobs"][0]),
         ("Destination", &status["destinations"][0]),
+        ("Abilities", &status["destinations"][0]["abilities"]),
+        ("Holding", &status["destinations"][0]["holdings"]["crm"]),
+        ("Verifying", &status["verifying"][0]),
+        ("Coordination", &status["coordination"]),
         ("DurationHistogram", &status["jobs"][0]["durations"]),
         ("Run", &run),
         ("DestinationResult", &run["destinations"][0]),

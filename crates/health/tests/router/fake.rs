@@ -12,9 +12,9 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use convault_core::{
-    Control, ControlError, DeploymentName, DestinationName, DestinationResult, DestinationStatus,
-    DurationHistogram, JobName, JobStatus, RunEvent, RunId, RunOutcome, RunRecord, Secret, StartRequest,
-    Status, Verb,
+    Abilities, Ability, Control, ControlError, CoordinationStatus, DeploymentName, DestinationName,
+    DestinationResult, DestinationStatus, DurationHistogram, HoldingStatus, JobName, JobStatus, MarkWish,
+    RunEvent, RunId, RunOutcome, RunRecord, Secret, StartRequest, Status, Verb, VerifyStatus,
 };
 use convault_health::{Access, router};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -53,6 +53,10 @@ impl Control for FakeControl {
         }
         self.started.lock().unwrap().push(request);
         Ok(RunId::parse(RUN).unwrap())
+    }
+
+    async fn mark(&self, _: MarkWish) -> Result<Vec<DestinationResult>, ControlError> {
+        Err(ControlError::Other("nothing is marked over HTTP".to_owned()))
     }
 
     async fn cancel(&self, run: &RunId) -> Result<(), ControlError> {
@@ -148,9 +152,8 @@ pub(crate) fn status() -> Status {
                 up: Some(true),
                 problem: None,
                 checked: Some(at("2026-11-22T03:02:00Z")),
-                snapshots: BTreeMap::from([(deployment.clone(), 5)]),
-                suspect: BTreeMap::from([(deployment.clone(), 1)]),
-                stored_bytes: BTreeMap::from([(deployment, 4096)]),
+                abilities: Some(abilities()),
+                holdings: BTreeMap::from([(deployment.clone(), holding())]),
             },
             DestinationStatus {
                 destination: DestinationName::new("unused").unwrap(),
@@ -158,11 +161,52 @@ pub(crate) fn status() -> Status {
                 up: None,
                 problem: None,
                 checked: None,
-                snapshots: BTreeMap::new(),
-                suspect: BTreeMap::new(),
-                stored_bytes: BTreeMap::new(),
+                abilities: None,
+                holdings: BTreeMap::new(),
             },
         ],
+        verifying: vec![VerifyStatus {
+            destination: DestinationName::new("offsite").unwrap(),
+            deployment: deployment.clone(),
+            schedule: "0 5 * * *".to_owned(),
+            next_due: Some(at("2026-11-22T05:00:00Z")),
+            read_all_within_seconds: 2_592_000.0,
+            last_attempt: Some(RunRecord { verb: Verb::Verify, ..run(RunOutcome::Good) }),
+        }],
+        coordination: Some(CoordinationStatus {
+            destination: DestinationName::new("offsite").unwrap(),
+            instance: "backup-1".to_owned(),
+            held: BTreeMap::from([(deployment, 17)]),
+            left_to_others: 4,
+            lost: 0,
+        }),
+    }
+}
+
+/// What a store that can do everything was seen to do.
+pub(crate) fn abilities() -> Abilities {
+    Abilities {
+        put_if_absent: Ability::Works,
+        finish_if_absent: Ability::Works,
+        replace_if_match: Ability::Works,
+        checksums: Ability::Works,
+        list_uploads: Ability::Works,
+        versions: Ability::Works,
+        locks: Ability::Works,
+        default_lock: None,
+    }
+}
+
+/// Five good snapshots and an old suspect one, all read and verified of late.
+pub(crate) fn holding() -> HoldingStatus {
+    HoldingStatus {
+        states: BTreeMap::from([("good".to_owned(), 5), ("suspect".to_owned(), 1)]),
+        stored_bytes: 4096,
+        newest_good: Some(at("2026-11-22T03:00:01Z")),
+        frozen_since: None,
+        oldest_read: Some(at("2026-11-01T05:00:00Z")),
+        last_verified: Some(at("2026-11-21T05:02:00Z")),
+        held_back: vec![],
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use convault_core::RunOutcome;
+use convault_core::{Ability, DefaultLock, LockMode, RunOutcome};
 
-use crate::fake::{Rig, run, status};
+use crate::fake::{Rig, at, run, status};
 
 /// A sample: its name, its labels in order, its value.
 #[derive(Debug, PartialEq)]
@@ -96,9 +96,27 @@ async fn a_scrape_is_openmetrics() {
     let offsite = [("destination", "offsite")];
     assert_eq!(parsed.value("convault_destination_up", &offsite), Some(1.0));
     assert_eq!(parsed.value("convault_destination_stored_bytes", &[offsite[0], nightly[1]]), Some(4096.0));
-    for (verdict, count) in [("good", 5.0), ("suspect", 1.0)] {
-        let labels = [offsite[0], ("verdict", verdict)];
+    for (state, count) in [("good", 5.0), ("suspect", 1.0), ("damaged", 0.0), ("fenced-off", 0.0)] {
+        let labels = [offsite[0], ("state", state)];
         assert_eq!(parsed.value("convault_destination_snapshots", &labels), Some(count));
+    }
+    let held = [
+        ("convault_destination_newest_good_timestamp_seconds", 1_795_316_401.0),
+        ("convault_destination_oldest_read_timestamp_seconds", 1_793_509_200.0),
+        ("convault_destination_verified_timestamp_seconds", 1_795_237_320.0),
+        ("convault_destination_pruning_frozen", 0.0),
+        ("convault_destination_prune_held_back", 0.0),
+        ("convault_verify_last_attempt_timestamp_seconds", 1_795_316_520.0),
+        ("convault_verify_expected_interval_seconds", 86_400.0),
+        ("convault_verify_next_due_timestamp_seconds", 1_795_323_600.0),
+        ("convault_verify_read_all_within_seconds", 2_592_000.0),
+    ];
+    for (name, value) in held {
+        assert_eq!(parsed.value(name, &[offsite[0], nightly[1]]), Some(value), "{name}");
+    }
+    for (name, value) in [("leases_held", 1.0), ("lease_lost_total", 0.0), ("runs_left_to_others_total", 4.0)]
+    {
+        assert_eq!(parsed.value(&format!("convault_{name}"), &offsite), Some(value), "{name}");
     }
     assert_eq!(parsed.value("convault_build_info", &[("version", "1.2.3")]), Some(1.0));
 }
@@ -119,6 +137,47 @@ fn what_never_happened_is_zero_and_has_no_age() {
         assert_eq!(parsed.value("convault_job_runs_total", &labels), Some(0.0));
         assert_eq!(parsed.value("convault_job_last_outcome", &labels), Some(0.0));
     }
+}
+
+#[test]
+fn what_a_store_can_do_is_said_only_once_it_is_known() {
+    let mut status = status();
+    let seen = status.destinations[0].abilities.as_mut().unwrap();
+    seen.put_if_absent = Ability::Ignored;
+    seen.default_lock = Some(DefaultLock { mode: LockMode::Governance, days: 30 });
+    let parsed = parse(&convault_health::render_metrics(&status).unwrap());
+    let ability = |name, result| {
+        let labels = [("destination", "offsite"), ("ability", name), ("result", result)];
+        parsed.value("convault_destination_ability", &labels)
+    };
+    assert_eq!(ability("put-if-absent", "ignored"), Some(1.0));
+    assert_eq!(ability("put-if-absent", "works"), None);
+    assert_eq!(ability("replace-if-match", "works"), Some(1.0));
+    let locks =
+        |destination| parsed.value("convault_destination_locks_by_default", &[("destination", destination)]);
+    assert_eq!((locks("offsite"), locks("unused")), (Some(1.0), None));
+}
+
+#[test]
+fn frozen_and_held_back_pruning_is_told() {
+    let mut status = status();
+    let holding = status.destinations[0].holdings.values_mut().next().unwrap();
+    holding.frozen_since = Some(at("2026-11-22T03:00:01Z"));
+    holding.held_back = vec!["one".to_owned(), "two".to_owned()];
+    let parsed = parse(&convault_health::render_metrics(&status).unwrap());
+    let offsite = [("destination", "offsite")];
+    assert_eq!(parsed.value("convault_destination_pruning_frozen", &offsite), Some(1.0));
+    assert_eq!(parsed.value("convault_destination_prune_held_back", &offsite), Some(2.0));
+}
+
+#[test]
+fn a_daemon_that_shares_no_work_says_nothing_of_leases() {
+    let mut status = status();
+    status.coordination = None;
+    let text = convault_health::render_metrics(&status).unwrap();
+    let parsed = parse(&text);
+    assert_eq!(parsed.value("convault_leases_held", &[]), None);
+    assert_eq!(parsed.value("convault_lease_lost_total", &[]), None);
 }
 
 #[test]
@@ -178,7 +237,7 @@ fn row(parsed: &Parsed, family: &str, kind: &str) -> [String; 4] {
     let sampled = if kind == "histogram" { format!("{name}_count") } else { name.clone() };
     let sample = parsed.samples.iter().find(|sample| sample.name == sampled).unwrap();
     // The table lists the job before the deployment, and what it is about before a detail of it.
-    let order = ["destination", "job_name", "deployment", "outcome", "verdict", "version"];
+    let order = ["destination", "job_name", "deployment", "outcome", "state", "ability", "result", "version"];
     let labels: Vec<_> = order.into_iter().filter(|label| sample.labels.contains_key(*label)).collect();
     assert_eq!(labels.len(), sample.labels.len(), "{name} has a label that no table row could have");
     let help = parsed.helps[family].clone();

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use convault_core::{Control, ControlError, RunEvent, RunId, RunRecord, StartRequest, Status};
+use convault_core::{
+    Control, ControlError, DestinationResult, MarkWish, RunEvent, RunId, RunRecord, StartRequest, Status,
+};
 use convault_health::{Health, HealthSettings};
 use futures::stream::BoxStream;
 use tokio::{
@@ -31,6 +33,10 @@ impl Control for Quiet {
     }
 
     async fn start(&self, _: StartRequest) -> Result<RunId, ControlError> {
+        Err(ControlError::Stopping)
+    }
+
+    async fn mark(&self, _: MarkWish) -> Result<Vec<DestinationResult>, ControlError> {
         Err(ControlError::Stopping)
     }
 
