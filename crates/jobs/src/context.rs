@@ -38,6 +38,7 @@ impl RunContext {
     }
 
     /// The same run, under a lease.
+    #[must_use]
     pub fn under(self, lease: Arc<HeldLease>) -> Self {
         Self { lease: Some(lease), ..self }
     }

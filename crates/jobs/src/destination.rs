@@ -40,6 +40,7 @@ impl Destination {
     }
 
     /// The same destination, reached in another way.
+    #[must_use]
     pub fn over(&self, store: Arc<dyn Store>) -> Self {
         Self { store, ..self.clone() }
     }

@@ -38,7 +38,7 @@ impl Rebuild<'_> {
     /// belong to the ZIP is an error, and so is a ZIP that is not whole.
     pub(crate) async fn manifest(&self, folder: &Folder, layout: &Layout) -> Result<Manifest, JobError> {
         let id = &folder.id;
-        let zip = self.zip(folder).ok_or_else(|| self.hopeless(id, "there is no ZIP in its folder"))?;
+        let zip = zip_of(folder).ok_or_else(|| self.hopeless(id, "there is no ZIP in its folder"))?;
         let zip_name = name_of(zip).to_owned();
         let snapshot_ts_ns =
             timestamp_of(&zip_name).ok_or_else(|| self.hopeless(id, "its ZIP has no time in its name"))?;
@@ -60,17 +60,8 @@ impl Rebuild<'_> {
         let start =
             crate::survey::read_start(self.destination.store.as_ref(), layout, id).await.unwrap_or(None);
         let start = start.filter(|start| start.id == *id && start.deployment == *layout.deployment());
-        let manifest = self.compose(id, layout, start, snapshot_ts_ns, &read.findings, objects, now);
+        let manifest = self.compose(id, layout, start.as_ref(), snapshot_ts_ns, &read.findings, objects, now);
         Ok(self.judged(manifest))
-    }
-
-    fn zip<'b>(&self, folder: &'b Folder) -> Option<&'b ObjectInfo> {
-        let mut zips = folder.objects.iter().filter(|object| {
-            let name = name_of(object);
-            name.starts_with("snapshot_") && name.ends_with(".zip")
-        });
-        let zip = zips.next()?;
-        zips.next().is_none().then_some(zip)
     }
 
     fn hopeless(&self, id: &SnapshotId, why: &str) -> JobError {
@@ -189,13 +180,13 @@ impl Rebuild<'_> {
         &self,
         id: &SnapshotId,
         layout: &Layout,
-        start: Option<RunStart>,
+        start: Option<&RunStart>,
         snapshot_ts_ns: i64,
         findings: &Findings,
         objects: Vec<StoredObject>,
         now: Timestamp,
     ) -> Manifest {
-        let files = start.as_ref().map_or(
+        let files = start.map_or(
             if findings.files_included {
                 convault_core::FilesMode::Inline
             } else {
@@ -203,7 +194,7 @@ impl Rebuild<'_> {
             },
             |start| start.files,
         );
-        let mut tags = start.as_ref().map(|start| start.tags.clone()).unwrap_or_default();
+        let mut tags = start.map(|start| start.tags.clone()).unwrap_or_default();
         tags.push("rebuilt".to_owned());
         let mut checks = coverage::checks(files);
         checks.push("the manifest was made again from the data".to_owned());
@@ -214,15 +205,15 @@ impl Rebuild<'_> {
             deployment: layout.deployment().clone(),
             repository: self.repository.clone(),
             convault_version: self.version.to_owned(),
-            kind: start.as_ref().map_or(Kind::OnDemand, |start| start.kind),
+            kind: start.map_or(Kind::OnDemand, |start| start.kind),
             tags,
-            keep_until: start.as_ref().and_then(|start| start.keep_until),
-            due: start.as_ref().and_then(|start| start.due),
-            started: start.as_ref().map_or_else(|| id.time(), |start| start.started),
+            keep_until: start.and_then(|start| start.keep_until),
+            due: start.and_then(|start| start.due),
+            started: start.map_or_else(|| id.time(), |start| start.started),
             snapshot_ts_ns,
             source: SourceFacts {
-                instance: start.as_ref().map_or_else(unknown, |start| start.instance.clone()),
-                server_version: start.as_ref().map_or_else(unknown, |start| start.server_version.clone()),
+                instance: start.map_or_else(unknown, |start| start.instance.clone()),
+                server_version: start.map_or_else(unknown, |start| start.server_version.clone()),
                 export_id: unknown(),
                 adopted: false,
                 documents: contents::document_format(findings),
@@ -271,7 +262,14 @@ struct ReadAgain {
     index: StoredObject,
 }
 
-pub(crate) fn name_of(object: &ObjectInfo) -> &str {
+/// The one ZIP of a folder.
+fn zip_of(folder: &Folder) -> Option<&ObjectInfo> {
+    let mut zips = folder.objects.iter().filter(|object| timestamp_of(name_of(object)).is_some());
+    let zip = zips.next()?;
+    zips.next().is_none().then_some(zip)
+}
+
+fn name_of(object: &ObjectInfo) -> &str {
     object.key.rsplit('/').next().unwrap_or(&object.key)
 }
 

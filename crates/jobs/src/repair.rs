@@ -174,13 +174,12 @@ impl Repair<'_> {
         for object in &manifest.objects {
             let key = layout.object(&manifest.id, &object.name);
             let there = folder.objects.iter().find(|info| info.key == key);
-            let stored = match self.is_whole(there, object).await? {
-                Some(stored) => stored,
-                None => {
-                    let stored = self.copy(manifest, object, key, there.is_some()).await?;
-                    tags.extend(stored.store_tag.clone().map(|tag| (object.name.clone(), tag)));
-                    stored
-                }
+            let stored = if let Some(stored) = self.is_whole(there, object).await? {
+                stored
+            } else {
+                let stored = self.copy(manifest, object, key, there.is_some()).await?;
+                tags.extend(stored.store_tag.clone().map(|tag| (object.name.clone(), tag)));
+                stored
             };
             objects.push(stored);
         }

@@ -259,7 +259,7 @@ async fn read_prunes(
     objects: &[ObjectInfo],
 ) -> Result<Vec<PruneRecord>, JobError> {
     let mut records = Vec::new();
-    for object in objects.iter().filter(|object| object.key.ends_with(".json")) {
+    for object in objects.iter().filter(|object| is_record(&object.key)) {
         let store = destination.store.as_ref();
         let bytes = match read_small(store, &object.key, LARGEST_PRUNE_RECORD_BYTES).await {
             Ok(bytes) => bytes,
@@ -313,7 +313,7 @@ async fn read_marks(
 ) -> Result<(Vec<Mark>, Vec<String>), JobError> {
     let store = look.destination.store.as_ref();
     let (mut marks, mut passed_over) = (Vec::new(), Vec::new());
-    for object in objects.iter().filter(|object| object.key.ends_with(".json")) {
+    for object in objects.iter().filter(|object| is_record(&object.key)) {
         let bytes = match read_small(store, &object.key, LARGEST_MARK_BYTES).await {
             Ok(bytes) => bytes,
             Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,
@@ -336,6 +336,11 @@ async fn read_marks(
     }
     marks.sort_by(|a, b| (a.at, &a.mark).cmp(&(b.at, &b.mark)));
     Ok((marks, passed_over))
+}
+
+/// Whether it is a record, and not the signature of one.
+fn is_record(key: &str) -> bool {
+    key.strip_suffix(".json").is_some()
 }
 
 fn proof_runs(objects: &[ObjectInfo]) -> Vec<RunId> {

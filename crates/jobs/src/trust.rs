@@ -23,7 +23,7 @@ pub struct Trust {
 
 impl Trust {
     /// Signs with `signer`, whose public key is always trusted, and trusts `keys`.
-    pub fn new(signer: Option<SigningKey>, keys: TrustedKeys) -> Self {
+    pub fn new(signer: Option<SigningKey>, keys: &TrustedKeys) -> Self {
         let own = signer.as_ref().map(SigningKey::public);
         let keys = TrustedKeys::new(keys.keys().iter().cloned().chain(own).collect());
         Self { signer: signer.map(Arc::new), keys: Arc::new(keys) }
