@@ -1,6 +1,6 @@
 """Makes the buckets that CONVAULT_TEST_S3_* name, trying for a minute: the server may still be starting.
 
-One is plain, one has Object Lock, and one locks every new object by default. Signs the requests by hand (AWS
+One is plain, one has Object Lock, one locks every new object by default, and from one nobody may delete. Signs the requests by hand (AWS
 Signature Version 4), so that nothing has to be installed for it.
 """
 
@@ -8,6 +8,7 @@ import base64
 import datetime
 import hashlib
 import hmac
+import json
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ SECRET_KEY = os.environ["CONVAULT_TEST_S3_SECRET_KEY"]
 PLAIN = os.environ["CONVAULT_TEST_S3_BUCKET"]
 LOCKS = os.environ["CONVAULT_TEST_S3_LOCK_BUCKET"]
 LOCKED_BY_DEFAULT = os.environ["CONVAULT_TEST_S3_DEFAULT_LOCK_BUCKET"]
+APPEND_ONLY = os.environ["CONVAULT_TEST_S3_APPEND_BUCKET"]
 REGION = "us-east-1"
 # One day is the shortest there is.
 DEFAULT_LOCK = (
@@ -27,6 +29,19 @@ DEFAULT_LOCK = (
     b"<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>"
     b"<Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
 )
+NOBODY_DELETES = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": {"AWS": "*"},
+                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+                "Resource": [f"arn:aws:s3:::{APPEND_ONLY}/*"],
+            }
+        ],
+    }
+).encode()
 
 
 def sign(key: bytes, text: str) -> bytes:
@@ -80,6 +95,8 @@ def main() -> int:
         send(LOCKS, more=with_lock)
         send(LOCKED_BY_DEFAULT, more=with_lock)
         send(LOCKED_BY_DEFAULT, query="object-lock", more={"content-md5": md5}, body=DEFAULT_LOCK)
+        send(APPEND_ONLY, more=with_lock)
+        send(APPEND_ONLY, query="policy", body=NOBODY_DELETES)
     except TimeoutError as error:
         print(error, file=sys.stderr)
         return 1

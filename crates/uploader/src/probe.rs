@@ -6,7 +6,7 @@ use convault_core::{
     Stored, SystemClock, Upload,
 };
 use futures::TryStreamExt as _;
-use tracing::warn;
+use tracing::{info, warn};
 
 const PROBE_FOLDER: &str = "probe";
 const PART_BYTES: u64 = 5 << 20;
@@ -46,7 +46,7 @@ pub(crate) async fn abilities(store: &dyn Store, says: BucketSays) -> Result<Abi
     let key = format!("{PROBE_FOLDER}/{:016x}", rand::random::<u64>());
     let found = Probe { store, key: &key, confirmed: Vec::new(), etag: None }.try_out(says).await;
     if let Err(error) = remove(store, &key, says.versions != Some(Ability::Refused)).await {
-        warn!(%error, "the probe object could not be removed and stays");
+        info!(%error, "the probe object could not be removed and stays");
     }
     found
 }

@@ -33,15 +33,19 @@ async fn server(kind: impl FnOnce(S3Server) -> S3Server) -> RunningS3 {
 }
 
 fn store(server: &RunningS3, access_key: &str) -> S3Store {
+    store_in(server.endpoint(), "rights", access_key, "secret")
+}
+
+fn store_in(endpoint: String, bucket: &str, access_key: &str, secret_key: &str) -> S3Store {
     let settings = S3Settings {
-        bucket: "rights".to_owned(),
+        bucket: bucket.to_owned(),
         prefix: "convex".to_owned(),
         region: None,
-        endpoint: Some(server.endpoint()),
+        endpoint: Some(endpoint),
         path_style: None,
         profile: S3Profile::Minio,
         access_key: Secret::new(access_key),
-        secret_key: Secret::new("secret"),
+        secret_key: Secret::new(secret_key),
         session_token: None,
         ca_file: None,
         timeouts: S3Timeouts { tries: 3, first_back_off: Duration::from_millis(20), ..S3Timeouts::default() },
@@ -99,6 +103,34 @@ async fn keys_that_may_not_read_data_back_up_with_proof() {
     let read = store.get("crm/manifest.json", None).await.unwrap();
     assert_eq!(read.try_collect::<Vec<_>>().await.unwrap().concat(), body());
     assert_eq!(keys(&store).await.len(), 5);
+}
+
+/// On a server that is none of ours, where `CONVAULT_TEST_S3_ENDPOINT` names one, as `tests/seaweedfs/run.sh` does: in
+/// a bucket whose policy denies every deletion, with keys that may write and list and nothing else.
+#[tokio::test]
+async fn keys_that_may_neither_read_nor_delete_back_up_elsewhere() {
+    let Some(endpoint) = variable("CONVAULT_TEST_S3_ENDPOINT") else { return };
+    let wanted =
+        |name: &str| variable(name).unwrap_or_else(|| panic!("{name} must be set with the endpoint"));
+    let (bucket, key) = (wanted("CONVAULT_TEST_S3_APPEND_BUCKET"), wanted("CONVAULT_TEST_S3_WRITER_KEY"));
+    let store = store_in(endpoint, &bucket, &key, &wanted("CONVAULT_TEST_S3_SECRET_KEY"));
+    let stored = begin(&store, "crm/snapshot.zip").await.finish().await.unwrap();
+    assert!(stored.checksum_confirmed && stored.size_bytes == body().len() as u64);
+    assert!(store.put("crm/manifest.json", body(), PutMode::IfAbsent).await.unwrap().checksum_confirmed);
+    assert_eq!(store.head("crm/manifest.json").await.unwrap_err().kind, StoreErrorKind::Denied);
+    let error = store.delete("crm/manifest.json").await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+    let abilities = store.abilities().await.unwrap();
+    assert_eq!((abilities.put_if_absent, abilities.finish_if_absent), (Ability::Works, Ability::Works));
+    assert_eq!((abilities.replace_if_match, abilities.checksums), (Ability::Works, Ability::Works));
+    assert_eq!(abilities.versions, Ability::Works);
+    let keys = keys(&store).await;
+    assert_eq!((keys.len(), keys.iter().filter(|key| key.starts_with("probe/")).count()), (3, 1));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the script that starts the server hands it over like this")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Then only the size is known, from a listing: whoever wants proof has to have it read by somebody who may.

@@ -6,12 +6,20 @@ use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation},
     error::ProvideErrorMetadata as _,
-    types::{ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType, ObjectIdentifier},
+    primitives::DateTime,
+    types::{
+        ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType, ObjectIdentifier,
+        ObjectLockRetention, ObjectLockRetentionMode,
+    },
 };
-use convault_core::Secret;
+use convault_core::{Clock as _, Secret, SystemClock};
 use convault_simulator::s3::{RunningS3, S3Server, S3ServerConfig};
 
 async fn server() -> (RunningS3, Client) {
+    server_like(|server| server).await
+}
+
+async fn server_like(kind: impl FnOnce(S3Server) -> S3Server) -> (RunningS3, Client) {
     let server = S3Server::new(S3ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         root: None,
@@ -19,7 +27,7 @@ async fn server() -> (RunningS3, Client) {
         secret_key: Secret::new("convault-secret"),
         faults: Vec::new(),
     });
-    let server = server.start().await.unwrap();
+    let server = kind(server).start().await.unwrap();
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
@@ -132,4 +140,39 @@ async fn a_bucket_exists_from_its_first_use() {
     client.head_bucket().bucket("fresh").send().await.unwrap();
     client.create_bucket().bucket("fresh").send().await.unwrap();
     assert!(client.list_objects_v2().bucket("fresh").send().await.unwrap().contents().is_empty());
+}
+
+#[tokio::test]
+async fn a_lock_is_bypassed_only_in_governance_and_only_on_request() {
+    let (server, client) = server_like(|server| server.with_locks(None)).await;
+    let modes = [ObjectLockRetentionMode::Governance, ObjectLockRetentionMode::Compliance];
+    for (mode, may) in modes.into_iter().zip([true, false]) {
+        put(&client, "a", b"bytes").await;
+        let until = DateTime::from_secs(SystemClock.now().as_second() + 3600);
+        let retention = ObjectLockRetention::builder().mode(mode).retain_until_date(until).build();
+        client.put_object_retention().bucket("acme").key("a").retention(retention).send().await.unwrap();
+        let head = client.head_object().bucket("acme").key("a").send().await.unwrap();
+        let version = head.version_id().unwrap().to_owned();
+        let delete = || client.delete_object().bucket("acme").key("a").version_id(&version);
+        assert_eq!(delete().send().await.unwrap_err().code(), Some("AccessDenied"));
+        assert_eq!(delete().bypass_governance_retention(true).send().await.is_ok(), may);
+        let id = ObjectIdentifier::builder().key("a").version_id(&version).build().unwrap();
+        let several = Delete::builder().objects(id).build().unwrap();
+        let answer = client.delete_objects().bucket("acme").delete(several).send().await.unwrap();
+        assert_eq!(answer.errors().len(), usize::from(!may), "{answer:?}");
+    }
+    assert_eq!(server.counters().calls("PutObjectRetention"), 2);
+}
+
+#[tokio::test]
+async fn a_deletion_answers_as_amazon_does() {
+    let (_server, client) = server_like(S3Server::with_versions).await;
+    put(&client, "a", b"bytes").await;
+    let marker = client.delete_object().bucket("acme").key("a").send().await.unwrap();
+    assert_eq!(marker.delete_marker(), Some(true));
+    let get = client.get_object().bucket("acme").key("a");
+    assert_eq!(get.clone().send().await.unwrap_err().code(), Some("NoSuchKey"));
+    let marker = marker.version_id().unwrap();
+    assert_eq!(get.clone().version_id(marker).send().await.unwrap_err().code(), Some("MethodNotAllowed"));
+    assert_eq!(get.version_id("never").send().await.unwrap_err().code(), Some("NoSuchVersion"));
 }

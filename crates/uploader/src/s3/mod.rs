@@ -13,7 +13,11 @@ mod upload;
 mod versions;
 mod write;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -82,6 +86,8 @@ struct Bucket {
     key_prefix: String,
     timeouts: S3Timeouts,
     sends_checksums: bool,
+    /// Set once the bucket was found to keep versions, or not to say.
+    may_keep_versions: AtomicBool,
 }
 
 impl S3Store {
@@ -99,6 +105,7 @@ impl S3Store {
             key_prefix: settings.key_prefix(),
             timeouts: settings.timeouts,
             sends_checksums: settings.profile.sends_checksums(),
+            may_keep_versions: AtomicBool::new(false),
         })))
     }
 }

@@ -1,6 +1,10 @@
 //! Versions of objects: listing them, reading one, deleting one for good.
 
-use std::{cmp::Reverse, ops::Range, sync::Arc};
+use std::{
+    cmp::Reverse,
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
 
 use aws_sdk_s3::{
     operation::list_object_versions::ListObjectVersionsOutput,
@@ -111,8 +115,11 @@ impl Bucket {
     }
 
     /// The error for a bucket that never kept versions: its listing would show what is there now as if it had always
-    /// been. One where versioning was on and is suspended still has those of that time.
+    /// been. One where versioning was on and is suspended still has those of that time. Asked until it is known once.
     async fn why_no_versions(&self, attempt: &Attempt) -> Result<Option<StoreError>, StoreError> {
+        if self.may_keep_versions.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         match self.versioning_status(attempt).await {
             Ok(None) => {
                 let message = format!(
@@ -124,7 +131,10 @@ impl Bucket {
             }
             Err(error) if locks::is_passing(&error) => Err(error),
             // Who may not ask, or asks a server that cannot tell, sees in the listing itself.
-            Ok(Some(_)) | Err(_) => Ok(None),
+            Ok(Some(_)) | Err(_) => {
+                self.may_keep_versions.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
         }
     }
 

@@ -228,6 +228,29 @@ pub(crate) async fn replace_if_match_wants_the_object_it_saw(store: &dyn Store) 
     assert_eq!(keys(store, "").await, ["lease"]);
 }
 
+pub(crate) async fn replace_if_match_has_one_winner(store: &dyn Store) {
+    let etag = put(store, "lease", "first").await.etag.unwrap();
+    let replace = |number: u8| store.put("lease", vec![number].into(), PutMode::IfMatch(etag.clone()));
+    let outcomes = join_all((0..8).map(replace)).await;
+    let winners: Vec<usize> = outcomes.iter().enumerate().filter(|it| it.1.is_ok()).map(|it| it.0).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    assert_eq!(read(store, "lease").await, [u8::try_from(winners[0]).unwrap()]);
+}
+
+pub(crate) async fn finish_if_absent_has_one_winner(store: &dyn Store) {
+    let upload = async |number: u8| {
+        let upload = store.upload("a", PART_BYTES as u64, PutMode::IfAbsent).await.unwrap();
+        upload.put_part(part(1, &vec![number; 100].into())).await.unwrap();
+        upload
+    };
+    let uploads = join_all((0..6).map(upload)).await;
+    let outcomes = join_all(uploads.iter().map(|upload| upload.finish())).await;
+    let winners: Vec<usize> = outcomes.iter().enumerate().filter(|it| it.1.is_ok()).map(|it| it.0).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    assert_eq!(read(store, "a").await, [u8::try_from(winners[0]).unwrap(); 100]);
+    join_all(uploads.iter().map(|upload| upload.abort())).await.into_iter().for_each(Result::unwrap);
+}
+
 pub(crate) async fn odd_keys_are_kept_to_the_letter(store: &dyn Store) {
     let odd = [
         "odd/a b",

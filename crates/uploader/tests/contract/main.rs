@@ -44,6 +44,8 @@ contract! {
         put_if_absent_leaves_what_is_there
         put_if_absent_has_one_winner
         replace_if_match_wants_the_object_it_saw
+        replace_if_match_has_one_winner
+        finish_if_absent_has_one_winner
         odd_keys_are_kept_to_the_letter
         a_backslash_is_no_slash
         an_empty_object_is_an_object
