@@ -22,6 +22,9 @@ pub enum ManifestError {
         /// Its `format`.
         found: u32,
     },
+    /// Its own checksum says that it was changed since it was written.
+    #[error("the manifest is not as it was written: its checksum is wrong")]
+    Changed,
     /// It lies where another snapshot belongs.
     #[error("the manifest says it is {found}, but lies in the folder of {expected}")]
     WrongPlace {
@@ -287,8 +290,11 @@ impl Manifest {
     /// Reads a manifest found in the folder of `id` of `deployment`, and checks that it belongs there.
     pub fn parse(bytes: &[u8], deployment: &DeploymentName, id: &SnapshotId) -> Result<Self, ManifestError> {
         let FormatOnly { format } = serde_json::from_slice(bytes).map_err(ManifestError::NotAManifest)?;
-        if format > MANIFEST_FORMAT {
+        if format > MANIFEST_FORMAT || format == 0 {
             return Err(ManifestError::NewerFormat { found: format });
+        }
+        if !checksum_holds(bytes) {
+            return Err(ManifestError::Changed);
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(ManifestError::NotAManifest)?;
         if manifest.id != *id || manifest.deployment != *deployment {
@@ -303,10 +309,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest as it is stored: pretty JSON with a line feed at the end.
+    /// The manifest as it is stored: pretty JSON with a line feed at the end. Its last line but one holds the SHA-256
+    /// of everything before that line, so that bit rot shows where nobody signs.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).expect("a manifest has only string keys");
-        bytes.push(b'\n');
+        bytes.truncate(bytes.len() - CLOSING.len());
+        bytes.extend_from_slice(b",\n");
+        let checksum = Sha256::of(&bytes);
+        bytes.extend_from_slice(format!("{CHECKSUM}{checksum}\"{CLOSING}\n").as_bytes());
         bytes
     }
 
@@ -330,6 +340,20 @@ impl Manifest {
     pub fn stored_bytes(&self) -> u64 {
         self.objects.iter().map(|object| object.size_bytes).sum()
     }
+}
+
+const CHECKSUM: &str = "  \"checksum\": \"";
+const CLOSING: &str = "\n}";
+
+/// Whether the checksum is right, or there is none, as before it was introduced.
+fn checksum_holds(bytes: &[u8]) -> bool {
+    let line = format!("\n{CHECKSUM}");
+    let Some(at) = bytes.windows(line.len()).rposition(|window| window == line.as_bytes()) else {
+        // Manifests of before the checksum had no `due` either.
+        return !bytes.windows(5).any(|window| window == b"\"due\"");
+    };
+    let (content, rest) = (&bytes[..=at], &bytes[at + line.len()..]);
+    rest == format!("{}\"{CLOSING}\n", Sha256::of(content)).as_bytes()
 }
 
 fn is_plain_file_name(name: &str) -> bool {
@@ -396,6 +420,26 @@ pub(crate) mod tests {
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains(r#""snapshot_ts_ns": "1795316460123456789""#), "{text}");
         assert!(text.contains(r#""verdict": "good""#), "{text}");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let manifest = example();
+        let bytes = manifest.to_bytes();
+        for place in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 1;
+            let read = Manifest::parse(&flipped, &manifest.deployment, &manifest.id);
+            assert!(read.is_err(), "at byte {place}: {}", String::from_utf8_lossy(&flipped));
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_before_the_checksum_is_read() {
+        let manifest = example();
+        let text = serde_json::to_string_pretty(&manifest).unwrap();
+        let bytes = text.replace("  \"due\": null,\n", "").into_bytes();
+        assert_eq!(Manifest::parse(&bytes, &manifest.deployment, &manifest.id).unwrap(), manifest);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use convault_jobs::{
     BackupJob, Destination, LEAST_UPLOAD_MEMORY_BYTES, RunContext, Survey, VerifyDepth, VerifyReport,
 };
 use convault_uploader::MemoryStore;
-use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio_util::sync::CancellationToken;
 
 /// Less than a part, so that an export with such a file is put in one request.
@@ -58,6 +58,30 @@ pub(crate) fn memory(name: &str) -> MemoryStore {
     MemoryStore::new(DestinationName::new(name).unwrap())
 }
 
+/// A clock that tests set forward.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub(crate) fn advance_hours(&self, hours: i64) {
+        self.0.fetch_add(hours, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_hours(self.0.load(Ordering::Relaxed))
+    }
+
+    fn instant(&self) -> std::time::Instant {
+        SystemClock.instant()
+    }
+}
+
+pub(crate) fn memory_at(name: &str, clock: &TestClock) -> MemoryStore {
+    MemoryStore::with_clock(DestinationName::new(name).unwrap(), Arc::new(clock.clone()))
+}
+
 /// A run with its events kept.
 pub(crate) struct Run {
     pub(crate) context: RunContext,
@@ -66,12 +90,16 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new() -> Self {
+        Self::at(&TestClock::default())
+    }
+
+    pub(crate) fn at(clock: &TestClock) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let id = RunId::new(SystemClock.now(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let id = RunId::new(clock.now(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let events = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&events);
         let tell = Arc::new(move |event| kept.lock().unwrap().push(event));
-        let context = RunContext::new(id, Arc::new(SystemClock), CancellationToken::new(), tell);
+        let context = RunContext::new(id, Arc::new(clock.clone()), CancellationToken::new(), tell);
         Self { context, events }
     }
 

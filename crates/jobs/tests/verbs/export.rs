@@ -24,13 +24,22 @@ pub(crate) fn sound(file_bytes: usize) -> Bytes {
     export(file_bytes, |_| {})
 }
 
+/// The same, but every byte of the file is another one for another `flavour`.
+pub(crate) fn export_of(file_bytes: usize, flavour: u8) -> Bytes {
+    build(file_bytes, flavour, |_| {})
+}
+
 /// The same, but the stored file is not what its row announces.
 pub(crate) fn damaged_at_the_source(file_bytes: usize) -> Bytes {
     export(file_bytes, |file| file[0] ^= 1)
 }
 
 fn export(file_bytes: usize, spoil: impl FnOnce(&mut [u8])) -> Bytes {
-    let mut file: Vec<u8> = (0..=250).cycle().take(file_bytes).collect();
+    build(file_bytes, 0, spoil)
+}
+
+fn build(file_bytes: usize, flavour: u8, spoil: impl FnOnce(&mut [u8])) -> Bytes {
+    let mut file: Vec<u8> = (0..=250).cycle().skip(usize::from(flavour)).take(file_bytes).collect();
     let row = format!(
         r#"{{"_id":"{FILE_ID}","_creationTime":1700000000000.0,"sha256":"{}","size":{file_bytes},"contentType":null,"internalId":"8c2d5a4e-0d4e-4b1c-9a2e-0f3a1b2c3d4e"}}"#,
         base64::engine::general_purpose::STANDARD.encode(Sha256::of(&file).0),

@@ -5,12 +5,13 @@ mod backup;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod destinations;
 #[cfg(test)]
 mod download;
 #[cfg(test)]
 mod export;
-#[cfg(test)]
 #[cfg(test)]
 mod nth_call;
 #[cfg(test)]
