@@ -399,7 +399,10 @@ pub async fn prune(
     context.phase(RunPhase::Prune);
     let mut deed = Deed { destination, context, pruned: Pruned::default(), deleted: 0 };
     for (id, until) in &plan.locked {
-        deed.pruned.held_back.push(format!("{id} is locked against deletion until {until}"));
+        context.message(format!(
+            "{}: {id} is locked against deletion until {until}",
+            destination.store.destination()
+        ));
     }
     if !plan.blocked.is_empty() {
         deed.pruned.held_back.extend(plan.blocked.iter().cloned());

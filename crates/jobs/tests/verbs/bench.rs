@@ -68,6 +68,13 @@ impl TestClock {
     }
 }
 
+impl TestClock {
+    /// Another clock, so many hours ahead of this one.
+    pub(crate) fn clone_ahead(&self, hours: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(self.0.load(Ordering::Relaxed) + hours)))
+    }
+}
+
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         SystemClock.now() + SignedDuration::from_hours(self.0.load(Ordering::Relaxed))

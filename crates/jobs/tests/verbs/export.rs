@@ -38,6 +38,16 @@ fn export(file_bytes: usize, spoil: impl FnOnce(&mut [u8])) -> Bytes {
     build(file_bytes, 0, spoil)
 }
 
+/// An export of a deployment with nothing in it.
+pub(crate) fn empty() -> Bytes {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for name in ["_tables/documents.jsonl", "_storage/documents.jsonl"] {
+        zip.start_file(name, options).unwrap();
+    }
+    zip.finish().unwrap().into_inner().into()
+}
+
 fn build(file_bytes: usize, flavour: u8, spoil: impl FnOnce(&mut [u8])) -> Bytes {
     let mut file: Vec<u8> = (0..=250).cycle().skip(usize::from(flavour)).take(file_bytes).collect();
     let row = format!(
@@ -96,6 +106,11 @@ impl FakeSource {
     /// The same, its snapshot so many days later.
     pub(crate) fn days_later(self, days: i64) -> Self {
         Self { snapshot_ts_ns: self.snapshot_ts_ns + days * 86_400_000_000_000, ..self }
+    }
+
+    /// The same, its snapshot of that time.
+    pub(crate) fn taken_at(self, time: jiff::Timestamp) -> Self {
+        Self { snapshot_ts_ns: i64::try_from(time.as_nanosecond()).unwrap(), ..self }
     }
 
     /// The same, but after so many bytes of a download nothing more comes.

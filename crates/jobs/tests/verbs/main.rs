@@ -13,6 +13,10 @@ mod download;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
+mod gate;
+#[cfg(test)]
+mod leftovers;
+#[cfg(test)]
 mod nth_call;
 #[cfg(test)]
 mod prune;
