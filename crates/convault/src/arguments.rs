@@ -43,6 +43,18 @@ pub(crate) enum Verb {
     Verify(Verify),
     /// Delete what retention does not keep
     Prune(Prune),
+    /// Count a suspect snapshot as good: somebody looked at it
+    Accept(Accept),
+    /// Keep a snapshot whatever retention says, or release it again
+    Hold(Hold),
+    /// Make whole what is damaged or lost its manifest
+    Repair(Repair),
+    /// Make a key
+    Keygen {
+        /// What the key is for
+        #[command(subcommand)]
+        kind: Keygen,
+    },
     /// Give a snapshot back as a ZIP that `npx convex import` takes
     Download(Download),
     /// Show what the daemon knows of its jobs and destinations
@@ -81,6 +93,16 @@ pub(crate) struct Place {
     /// Only this destination
     #[arg(long)]
     pub(crate) destination: Option<DestinationName>,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct AsOf {
+    /// Look at buckets as they were at this time (2026-12-24T18:00:00Z, or a day, whose beginning in UTC is meant), by
+    /// the versions they keep
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) bucket_as_of: Option<Timestamp>,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +116,8 @@ pub(crate) struct One {
     /// Only in this destination
     #[arg(long)]
     pub(crate) destination: Option<DestinationName>,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
 }
 
 /// Which snapshot is meant.
@@ -116,6 +140,11 @@ pub(crate) struct Verify {
     /// Read every stored byte, instead of comparing sizes and the store's entity tags
     #[arg(long)]
     pub(crate) read_data: bool,
+    /// Write nothing: no proof of what was found, and no mark on what is damaged
+    #[arg(long)]
+    pub(crate) no_proof: bool,
+    #[command(flatten)]
+    pub(crate) as_of: AsOf,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +154,78 @@ pub(crate) struct Prune {
     /// Only show what would be kept and removed, and why
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// How much of what is there the sweep of objects without an owner may remove [default: 5]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) sweep_limit: Option<u32>,
+    /// Snapshots that were there and are not any more are known to be gone
+    #[arg(long)]
+    pub(crate) accept_missing: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Accept {
+    #[command(flatten)]
+    pub(crate) marked: Marked,
+    /// A stored file whose damage on the deployment is known, as `show` names it; may be repeated
+    #[arg(long = "damaged", value_name = "ID")]
+    pub(crate) damaged: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    pub(crate) marked: Marked,
+    /// Only until this day (2026-12-24, in UTC) or time (2026-12-24T18:00:00Z)
+    #[arg(long, value_name = "DATE", value_parser = parse_time, conflicts_with = "release")]
+    pub(crate) until: Option<Timestamp>,
+    /// Let retention decide again
+    #[arg(long)]
+    pub(crate) release: bool,
+}
+
+/// What is said of which snapshot.
+#[derive(Debug, Args)]
+pub(crate) struct Marked {
+    /// The snapshot's id
+    pub(crate) snapshot: SnapshotId,
+    /// Why, for whoever looks at it later
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_reason)]
+    pub(crate) reason: String,
+    /// The deployment it belongs to; looked for where there are several
+    #[arg(long)]
+    pub(crate) deployment: Option<DeploymentName>,
+    /// Only in this destination
+    #[arg(long)]
+    pub(crate) destination: Option<DestinationName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    /// A job, for what its destinations hold; or a snapshot's id [default: everything]
+    #[arg(value_name = "JOB|ID", value_parser = parse_job_or_id)]
+    pub(crate) what: Option<JobOrId>,
+    /// Only this snapshot of the job
+    pub(crate) snapshot: Option<SnapshotId>,
+    /// Only this deployment
+    #[arg(long)]
+    pub(crate) deployment: Option<DeploymentName>,
+}
+
+/// A job or a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum JobOrId {
+    Job(JobName),
+    Id(SnapshotId),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keygen {
+    /// A key that signs manifests, marks and proofs, in minisign's format
+    Signing {
+        /// The file to make; one that is there already is left alone
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -187,6 +288,15 @@ pub(crate) struct Simulate {
     /// Keep S3 objects there instead of in memory
     #[arg(long, value_name = "DIR", requires = "s3_listen")]
     pub(crate) s3_root: Option<PathBuf>,
+    /// Keep old versions of S3 objects
+    #[arg(long, requires = "s3_listen", conflicts_with = "s3_root")]
+    pub(crate) s3_versions: bool,
+    /// Have Object Lock in all buckets, and versions with it
+    #[arg(long, requires = "s3_listen", conflicts_with = "s3_root")]
+    pub(crate) s3_lock: bool,
+    /// Have every new S3 object locked by default for so many days (governance)
+    #[arg(long, value_name = "DAYS", requires = "s3_lock")]
+    pub(crate) s3_default_lock: Option<u32>,
 }
 
 fn parse_which(text: &str) -> Result<Which, String> {
@@ -194,6 +304,19 @@ fn parse_which(text: &str) -> Result<Which, String> {
         return Ok(Which::Latest);
     }
     SnapshotId::parse(text).map(Which::Id).map_err(|error| format!("{error}, or `latest`"))
+}
+
+fn parse_job_or_id(text: &str) -> Result<JobOrId, String> {
+    if let Ok(id) = SnapshotId::parse(text) {
+        return Ok(JobOrId::Id(id));
+    }
+    let job = JobName::new(text).map_err(|error| format!("{error}, or the id of a snapshot"))?;
+    Ok(JobOrId::Job(job))
+}
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    let good = text.len() <= 1000 && !text.chars().any(char::is_control);
+    if good { Ok(text.to_owned()) } else { Err("a reason is one line of at most 1000 bytes".to_owned()) }
 }
 
 fn parse_tag(text: &str) -> Result<String, String> {
@@ -221,6 +344,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_to_be_repaired_is_a_job_or_a_snapshot() {
+        let id = SnapshotId::parse("20261122T030056Z-700000").unwrap();
+        assert_eq!(parse_job_or_id("20261122T030056Z-700000"), Ok(JobOrId::Id(id)));
+        assert_eq!(parse_job_or_id("nightly"), Ok(JobOrId::Job(JobName::new("nightly").unwrap())));
+        assert!(parse_job_or_id("Nightly!").is_err());
     }
 
     #[test]

@@ -1,69 +1,37 @@
 //! The daemon: bound, checked and ready to run; running; ended.
 
-use std::{
-    collections::BTreeMap,
-    fs::{File, TryLockError},
-    num::NonZeroUsize,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+mod lock;
+mod runner;
 
-use anyhow::{Context as _, bail};
-use async_trait::async_trait;
-use convault_core::{
-    Clock, Control, JobName, Journal, RunOutcome, RunRecord, StartRequest, SystemClock, Verb,
-};
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use convault_core::{Clock, Control, JobName, Journal, RunOutcome, SystemClock};
 use convault_health::{Health, HealthSettings};
-use convault_jobs::RunContext;
+use convault_jobs::JobError;
 use convault_journal::SqliteJournal;
-use convault_scheduler::{
-    CancelReason, Outcome, Past, RetryPolicy, Run, Runner, ScheduledJob, Scheduler, Stop, StopReport, Ticker,
-    Why,
-};
+use convault_scheduler::{Past, RetryPolicy, ScheduledJob, Scheduler, Stop, StopReport, Ticker};
 use convault_settings::{JobSettings, Settings};
 use tokio::{net::UnixListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::runner::DaemonRunner;
+pub(crate) use self::{lock::StateLock, runner::elsewhere};
 use crate::{
-    hub::{Hub, Wish},
-    socket,
-    worker::Worker,
+    exit::{Exit, ExitWith},
+    hub::Hub,
+    look, socket,
+    task::VerifyTask,
+    worker::{Sharing, Worker},
 };
 
-/// How often destinations are looked at when no run does it.
-const LOOK_EVERY: Duration = Duration::from_hours(1);
 /// Runs looked at when counting how often the end of the process cut a due run off.
 const HISTORY_LOOKED_AT: usize = 20;
-
-/// The exclusive use of the state directory. Given up when dropped, also by `kill -9`.
-#[derive(Debug)]
-pub(crate) struct StateLock {
-    _file: File,
-}
-
-impl StateLock {
-    /// Takes the state directory, making it where it is missing; fails when another process has it.
-    pub(crate) fn take(state_dir: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(state_dir)
-            .with_context(|| format!("cannot make {} (setting daemon.state_dir)", state_dir.display()))?;
-        let path = state_dir.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file =
-            file.with_context(|| format!("cannot open {} (setting daemon.state_dir)", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another convault process uses {}; if it is the daemon, its socket (setting daemon.socket) is not \
-                 where this one looks for it",
-                state_dir.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
-            }
-        }
-    }
-}
+/// How long the start waits for the destination that holds the leases to show what it can do.
+const SHARING_CHECKED_WITHIN: Duration = Duration::from_secs(20);
+/// A verify that a store's outage cut short is tried again so often, after so long.
+const VERIFY_RETRY: RetryPolicy =
+    RetryPolicy { attempts: 3, first: Duration::from_mins(10), factor: 2, max: Duration::from_hours(1) };
 
 /// Opens the run history in the state directory.
 pub(crate) async fn open_journal(state_dir: &Path) -> anyhow::Result<Arc<dyn Journal>> {
@@ -101,14 +69,20 @@ impl Daemon {
         let worker =
             Worker::new(settings.clone(), Arc::clone(&journal), Arc::clone(&clock), runs_at_once).await?;
         let worker = Arc::new(worker);
-        let locations: BTreeMap<_, _> =
-            worker.stores.iter().map(|(name, store)| (name.clone(), store.location())).collect();
-        let hub = Arc::new(Hub::new(&settings, &locations, Arc::clone(&clock), Arc::clone(&journal)));
+        if let Some(sharing) = &worker.sharing {
+            check_at_start(sharing).await?;
+        }
+        let hub = Arc::new(Hub::new(Arc::clone(&worker)));
         hub.remember().await?;
 
         let mut jobs = Vec::new();
         for job in &settings.jobs {
-            jobs.push(scheduled(job, journal.as_ref()).await?);
+            let past = past(&job.name, journal.as_ref()).await?;
+            jobs.push(scheduled(job, past));
+        }
+        for task in &worker.tasks {
+            let past = past(&task.name, journal.as_ref()).await?;
+            jobs.push(scheduled_verify(task, past));
         }
         let runner = Arc::new(DaemonRunner { worker: Arc::clone(&worker), hub: Arc::clone(&hub) });
         let cap = usize::try_from(settings.daemon.runs_at_once).ok().and_then(NonZeroUsize::new);
@@ -143,7 +117,9 @@ impl Daemon {
         let endpoints = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(socket::serve(unix, Arc::clone(&hub) as Arc<dyn Control>, endpoints.clone()));
-        tasks.spawn(look_at_destinations(Arc::clone(&worker), Arc::clone(&hub), stop.begin.clone()));
+        let (all, own) = (Arc::clone(&worker), Arc::clone(&hub));
+        tasks.spawn(look::look_at_holdings(Arc::clone(&all), Arc::clone(&own), stop.begin.clone()));
+        tasks.spawn(look::look_at_abilities(all, own, stop.begin.clone()));
         tasks.spawn(feed_watchdog(endpoints.clone()));
         let http_stop = CancellationToken::new();
         let mut http_task = JoinSet::new();
@@ -187,15 +163,39 @@ impl Daemon {
     }
 }
 
-async fn scheduled(job: &JobSettings, journal: &dyn Journal) -> anyhow::Result<ScheduledJob> {
-    let last_due = journal.last_due(&job.name).await?;
-    let runs = journal.runs(Some(&job.name), HISTORY_LOOKED_AT).await?;
+/// Makes sure that the leases can be kept where the settings say. A store that does not answer yet is asked again by
+/// the first run; one that is not fit for leases ends the start.
+pub(crate) async fn check_at_start(sharing: &Sharing) -> anyhow::Result<()> {
+    let checked = tokio::time::timeout(SHARING_CHECKED_WITHIN, sharing.leases()).await;
+    let problem = match checked {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error @ JobError::Lease { .. })) => {
+            let text = format!("setting daemon.coordinate_in: {}", convault_jobs::chain(&error));
+            return Err(ExitWith(Exit::Settings, text).into());
+        }
+        Ok(Err(error)) => convault_jobs::chain(&error),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    tracing::warn!(
+        destination = %sharing.destination(),
+        "whether it can hold leases is not known yet, so each run looks first: {problem}"
+    );
+    Ok(())
+}
+
+async fn past(name: &JobName, journal: &dyn Journal) -> anyhow::Result<Past> {
+    let last_due = journal.last_due(name).await?;
+    let runs = journal.runs(Some(name), HISTORY_LOOKED_AT).await?;
     let cut_off = runs
         .iter()
         .filter(|run| last_due.is_some() && run.due == last_due)
         .take_while(|run| run.outcome == Some(RunOutcome::Interrupted))
         .count();
-    Ok(ScheduledJob {
+    Ok(Past { last_due, cut_off: u32::try_from(cut_off).unwrap_or(u32::MAX) })
+}
+
+fn scheduled(job: &JobSettings, past: Past) -> ScheduledJob {
+    ScheduledJob {
         name: job.name.clone(),
         group: job.deployment.to_string(),
         schedule: job.schedule.clone(),
@@ -208,8 +208,21 @@ async fn scheduled(job: &JobSettings, journal: &dyn Journal) -> anyhow::Result<S
             max: job.retry.max,
         },
         time_out: job.time_out,
-        past: Past { last_due, cut_off: u32::try_from(cut_off).unwrap_or(u32::MAX) },
-    })
+        past,
+    }
+}
+
+fn scheduled_verify(task: &VerifyTask, past: Past) -> ScheduledJob {
+    ScheduledJob {
+        name: task.name.clone(),
+        group: task.deployment.to_string(),
+        schedule: Some(task.settings.schedule.clone()),
+        jitter: Duration::ZERO,
+        catch_up: true,
+        retry: VERIFY_RETRY,
+        time_out: task.time_out,
+        past,
+    }
 }
 
 /// One machine keeps its place within the jitter over restarts.
@@ -233,91 +246,5 @@ async fn feed_watchdog(stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(limit / 3) => notify(&[sd_notify::NotifyState::Watchdog]),
         }
-    }
-}
-
-/// Counts what each destination holds, at start and then every hour, so that metrics are right without a run.
-async fn look_at_destinations(worker: Arc<Worker>, hub: Arc<Hub>, stop: CancellationToken) {
-    loop {
-        for job in &worker.settings.jobs {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = look(&worker, &hub, job) => {}
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-    }
-}
-
-async fn look(worker: &Worker, hub: &Hub, job: &JobSettings) {
-    for store in worker.stores_of(job) {
-        let seen = convault_jobs::inventory(store.as_ref(), &job.deployment).await;
-        let seen = seen.map_err(|error| convault_jobs::chain(&error));
-        hub.set_inventory(store.destination(), &job.deployment, seen);
-    }
-}
-
-/// Runs a job for the scheduler and reports to the hub.
-#[derive(Debug)]
-struct DaemonRunner {
-    worker: Arc<Worker>,
-    hub: Arc<Hub>,
-}
-
-#[async_trait]
-impl Runner for DaemonRunner {
-    type Wish = Wish;
-
-    async fn run(&self, run: Run<Wish>) -> Outcome {
-        let job = self.worker.settings.job(&run.job).expect("the scheduler only knows jobs of the settings");
-        let due = run.why.due();
-        let wish = match run.why {
-            Why::Requested(wish) => wish,
-            _ => Wish {
-                id: self.worker.new_id(),
-                request: StartRequest {
-                    job: run.job.clone(),
-                    verb: Verb::Backup,
-                    tags: Vec::new(),
-                    keep_until: None,
-                },
-            },
-        };
-        let id = wish.id;
-        self.hub.begin(&id, &run.job, wish.request.verb, run.attempt > 1, run.cancel.clone());
-        let (hub, feed) = (Arc::clone(&self.hub), id.clone());
-        let context = RunContext::new(
-            id,
-            Arc::clone(&self.worker.clock),
-            run.cancel.token().clone(),
-            Arc::new(move |event| hub.tell(&feed, event)),
-        );
-        let mut record = self.worker.run(job, wish.request, due, &context).await;
-        if record.outcome == Some(RunOutcome::Cancelled)
-            && run.cancel.reason() == Some(CancelReason::Stopping)
-        {
-            // Nobody wanted this run gone: the next start makes up for it, as for one that the process's end cut off.
-            record.outcome = Some(RunOutcome::Interrupted);
-            self.worker.remember(&record).await;
-        }
-        self.hub.end(&record);
-        look(&self.worker, &self.hub, job).await;
-        outcome(&record)
-    }
-
-    fn dropped(&self, job: &JobName, wish: Wish) {
-        self.hub.drop_wish(job, &wish, "the daemon stopped before it began");
-    }
-}
-
-fn outcome(record: &RunRecord) -> Outcome {
-    match record.outcome {
-        // A snapshot that looks wrong will look the same the next time; a destination that is missing one gets the next.
-        Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect) => Outcome::Succeeded,
-        Some(RunOutcome::Cancelled | RunOutcome::Interrupted) => Outcome::Cancelled,
-        _ => Outcome::Failed { retryable: record.retryable },
     }
 }

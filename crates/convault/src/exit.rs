@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     Suspect = 4,
     /// What is stored is not what its manifest says.
     Damaged = 5,
-    /// There is no such snapshot or job.
+    /// There is no such snapshot, job or destination.
     NotFound = 6,
     /// It was stopped before it was done.
     Stopped = 7,
@@ -52,7 +52,12 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
         return exit.0;
     }
     match error.downcast_ref::<JobError>() {
-        Some(JobError::Damaged { .. } | JobError::Manifest { .. }) => Exit::Damaged,
+        Some(
+            JobError::Damaged { .. }
+            | JobError::Manifest { .. }
+            | JobError::Untrusted { .. }
+            | JobError::NotRepairable { .. },
+        ) => Exit::Damaged,
         Some(JobError::NoSuchSnapshot { .. }) => Exit::NotFound,
         Some(JobError::Stopped) => Exit::Stopped,
         _ if error.is::<convault_settings::SettingsProblems>() => Exit::Settings,

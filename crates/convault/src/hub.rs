@@ -1,28 +1,33 @@
 //! What the daemon knows of itself: the one place that runs report to, and that the HTTP endpoint, the Unix socket
 //! and the metrics read from.
 
+mod feed;
+mod state;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use async_trait::async_trait;
 use convault_core::{
-    Clock, Control, ControlError, DeploymentName, DestinationName, DestinationStatus, JobName, JobStatus,
-    Journal, RunEvent, RunId, RunOutcome, RunRecord, StartRequest, Status, Verb,
+    Abilities, Clock, Control, ControlError, DeploymentName, DestinationName, DestinationResult, JobName,
+    Journal, MarkWish, RunEvent, RunId, RunRecord, StartRequest, Status, Verb,
 };
-use convault_jobs::Inventory;
 use convault_scheduler::{Cancel, CancelReason, Handle, RequestError};
-use convault_settings::Settings;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use tokio::sync::watch;
+
+pub(crate) use self::state::{failed_in, held_back, went_through};
+use self::{
+    feed::{Feed, Watcher},
+    state::State,
+};
+use crate::{look::Holding, worker::Worker};
 
 /// Feeds of ended runs that are kept for whoever comes late.
 const REMEMBERED_FEEDS: usize = 64;
-/// Events kept of one run; progress events count once, since only the newest matters.
-const REMEMBERED_EVENTS: usize = 2_000;
 
 /// A wish for a run, with the identifier that was promised to whoever asked.
 #[derive(Debug, Clone)]
@@ -35,80 +40,26 @@ pub(crate) struct Wish {
 pub(crate) struct Hub {
     clock: Arc<dyn Clock>,
     journal: Arc<dyn Journal>,
+    worker: Arc<Worker>,
     scheduler: OnceLock<Handle<Wish>>,
     started: Timestamp,
     state: Arc<Mutex<State>>,
 }
 
-struct State {
-    not_ready: Vec<String>,
-    jobs: Vec<JobStatus>,
-    destinations: Vec<DestinationStatus>,
-    feeds: BTreeMap<RunId, Feed>,
-}
-
-/// What one run has told so far.
-struct Feed {
-    events: VecDeque<(u64, RunEvent)>,
-    next: watch::Sender<u64>,
-    finished: bool,
-    cancel: Option<Cancel>,
-    job: JobName,
-}
-
-impl Feed {
-    fn new(job: JobName) -> Self {
-        Self { events: VecDeque::new(), next: watch::Sender::new(0), finished: false, cancel: None, job }
-    }
-
-    fn add(&mut self, event: RunEvent) {
-        self.finished |= matches!(event, RunEvent::Finished { .. });
-        let is_progress = |event: &RunEvent| matches!(event, RunEvent::Transferred { .. });
-        let replaces = is_progress(&event) && self.events.back().is_some_and(|(_, last)| is_progress(last));
-        if replaces || self.events.len() == REMEMBERED_EVENTS {
-            if replaces {
-                self.events.pop_back()
-            } else {
-                self.events.pop_front()
-            };
-        }
-        let number = *self.next.borrow();
-        self.events.push_back((number, event));
-        self.next.send_replace(number + 1);
-    }
-
-    fn first_from(&self, number: u64) -> Option<(u64, RunEvent)> {
-        self.events.iter().find(|(own, _)| *own >= number).cloned()
-    }
-}
-
 impl Hub {
-    /// A hub for the jobs and destinations of the settings; `locations` says where each destination is, for people.
-    pub(crate) fn new(
-        settings: &Settings,
-        locations: &BTreeMap<DestinationName, String>,
-        clock: Arc<dyn Clock>,
-        journal: Arc<dyn Journal>,
-    ) -> Self {
+    /// A hub for the jobs, the verify tasks and the destinations of the worker's settings.
+    pub(crate) fn new(worker: Arc<Worker>) -> Self {
+        let (clock, journal) = (Arc::clone(&worker.clock), Arc::clone(&worker.journal));
         let started = clock.now();
-        let jobs = settings.jobs.iter().map(|job| job_status(job, started)).collect();
-        let destinations = settings
-            .destinations
-            .iter()
-            .map(|destination| DestinationStatus {
-                destination: destination.name.clone(),
-                location: locations.get(&destination.name).cloned().unwrap_or_default(),
-                up: None,
-                problem: None,
-                checked: None,
-                snapshots: BTreeMap::new(),
-                suspect: BTreeMap::new(),
-                stored_bytes: BTreeMap::new(),
-            })
-            .collect();
-        let state =
-            State { not_ready: vec!["starting".to_owned()], jobs, destinations, feeds: BTreeMap::new() };
-        Self { clock, journal, scheduler: OnceLock::new(), started, state: Arc::new(Mutex::new(state)) }
+        let state = State::new(&worker, started);
+        Self {
+            clock,
+            journal,
+            worker,
+            scheduler: OnceLock::new(),
+            started,
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,14 +79,11 @@ impl Hub {
 
     /// Takes over from the history what happened before the start.
     pub(crate) async fn remember(&self) -> Result<(), convault_core::JournalError> {
-        let names: Vec<JobName> = self.state().jobs.iter().map(|job| job.job.clone()).collect();
+        let names = self.state().names();
         for name in names {
             let runs = self.journal.runs(Some(&name), 50).await?;
             let success = self.journal.last_success(&name).await?;
-            let mut state = self.state();
-            let Some(job) = state.jobs.iter_mut().find(|job| job.job == name) else { continue };
-            job.last_attempt = runs.into_iter().find(|run| run.outcome.is_some() && run.verb == Verb::Backup);
-            job.last_success = success;
+            self.state().remember(&name, runs, success);
         }
         Ok(())
     }
@@ -145,7 +93,7 @@ impl Hub {
         let mut state = self.state();
         let feed = state.feeds.entry(id.clone()).or_insert_with(|| Feed::new(job.clone()));
         feed.cancel = Some(cancel);
-        if let Some(status) = state.jobs.iter_mut().find(|status| status.job == *job) {
+        if let Some(status) = state.job_mut(job) {
             status.running = Some(id.clone());
             status.retries += u64::from(retry && verb == Verb::Backup);
         }
@@ -153,6 +101,20 @@ impl Hub {
             state.feeds.iter().filter(|(_, feed)| feed.finished).map(|(id, _)| id.clone()).collect();
         for old in ended.iter().take(ended.len().saturating_sub(REMEMBERED_FEEDS)) {
             state.feeds.remove(old);
+        }
+    }
+
+    /// A run did not take place, since the work is done or another daemon does it. One that somebody asked for waits
+    /// again, and can be withdrawn; nobody looks for any other.
+    pub(crate) fn put_back(&self, id: &RunId, job: &JobName, requested: bool) {
+        let mut state = self.state();
+        if let Some(status) = state.job_mut(job) {
+            status.running = None;
+        }
+        if !requested {
+            state.feeds.remove(id);
+        } else if let Some(feed) = state.feeds.get_mut(id) {
+            feed.cancel = None;
         }
     }
 
@@ -167,27 +129,7 @@ impl Hub {
     pub(crate) fn drop_wish(&self, job: &JobName, wish: &Wish, why: &str) {
         let now = self.clock.now();
         let mut state = self.state();
-        let Some(status) = state.jobs.iter().find(|status| status.job == *job) else { return };
-        let record = RunRecord {
-            id: wish.id.clone(),
-            job: job.clone(),
-            deployment: status.deployment.clone(),
-            verb: wish.request.verb,
-            scheduled: false,
-            due: None,
-            started: now,
-            finished: Some(now),
-            outcome: Some(RunOutcome::Cancelled),
-            message: why.to_owned(),
-            snapshot: None,
-            snapshot_time: None,
-            destinations: Vec::new(),
-            read_bytes: 0,
-            documents: 0,
-            files: 0,
-            warnings: Vec::new(),
-            retryable: true,
-        };
+        let Some(record) = state.never_begun(job, wish, why, now) else { return };
         if let Some(feed) = state.feeds.get_mut(&wish.id) {
             feed.add(RunEvent::Finished { record: Box::new(record) });
         }
@@ -195,89 +137,33 @@ impl Hub {
 
     /// A run has ended.
     pub(crate) fn end(&self, record: &RunRecord) {
-        let mut state = self.state();
-        if let Some(feed) = state.feeds.get_mut(&record.id) {
-            feed.cancel = None;
-            if !feed.finished {
-                feed.add(RunEvent::Finished { record: Box::new(record.clone()) });
-            }
-        }
-        if let Some(job) = state.jobs.iter_mut().find(|job| job.job == record.job) {
-            job.running = None;
-            if record.verb == Verb::Backup {
-                count(job, record);
-            }
-        }
-        for result in &record.destinations {
-            let found = state.destinations.iter_mut().find(|status| status.destination == result.destination);
-            if let Some(status) = found {
-                status.up = Some(result.problem.is_none());
-                status.problem.clone_from(&result.problem);
-                status.checked = record.finished;
-            }
-        }
+        self.state().end(record);
     }
 
-    /// What a destination was seen to hold of a deployment, or why it could not be looked at.
-    pub(crate) fn set_inventory(
+    /// What a destination was seen to hold of a deployment, or why it could not be looked at. After a run whose pruning
+    /// went through (`settled`) that is what is known to be there; any other look takes nothing off what was known.
+    pub(crate) fn set_holding(
         &self,
         destination: &DestinationName,
         deployment: &DeploymentName,
-        seen: Result<Inventory, String>,
+        seen: Result<Holding, String>,
+        settled: bool,
     ) {
         let now = self.clock.now();
-        let mut state = self.state();
-        let Some(status) = state.destinations.iter_mut().find(|status| status.destination == *destination)
-        else {
-            return;
-        };
-        status.checked = Some(now);
-        status.up = Some(seen.is_ok());
-        match seen {
-            Ok(inventory) => {
-                status.problem = None;
-                status.snapshots.insert(deployment.clone(), inventory.good);
-                status.suspect.insert(deployment.clone(), inventory.suspect);
-                status.stored_bytes.insert(deployment.clone(), inventory.stored_bytes);
-            }
-            Err(problem) => status.problem = Some(problem),
+        self.state().set_holding(destination, deployment, seen, settled, now);
+    }
+
+    /// What a destination was seen to be able to do.
+    pub(crate) fn set_abilities(&self, destination: &DestinationName, abilities: Abilities) {
+        if let Some(status) = self.state().destination_mut(destination) {
+            status.abilities = Some(abilities);
         }
     }
-}
 
-fn job_status(job: &convault_settings::JobSettings, now: Timestamp) -> JobStatus {
-    let schedule = job.schedule.as_ref();
-    JobStatus {
-        job: job.name.clone(),
-        deployment: job.deployment.clone(),
-        destinations: job.to.clone(),
-        schedule: schedule.map(|schedule| schedule.expression().to_owned()),
-        time_zone: schedule.map_or_else(|| "UTC".to_owned(), |schedule| schedule.time_zone_name().to_owned()),
-        next_due: None,
-        expected_interval_seconds: schedule.and_then(|schedule| schedule.expected_interval_seconds(now)),
-        running: None,
-        last_attempt: None,
-        last_success: None,
-        runs: RunOutcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect(),
-        retries: 0,
-        read_bytes: 0,
-        stored_bytes: 0,
-        durations: convault_core::DurationHistogram::default(),
+    /// How many snapshots of a deployment are known to be in each destination.
+    pub(crate) fn known(&self, deployment: &DeploymentName) -> BTreeMap<DestinationName, u64> {
+        self.state().known_of(deployment)
     }
-}
-
-fn count(job: &mut JobStatus, record: &RunRecord) {
-    let Some(outcome) = record.outcome else { return };
-    *job.runs.entry(outcome.as_str().to_owned()).or_default() += 1;
-    job.read_bytes += record.read_bytes;
-    job.stored_bytes += record.stored_bytes();
-    if let Some(seconds) = record.elapsed_seconds() {
-        job.durations.observe(seconds);
-    }
-    if matches!(outcome, RunOutcome::Good | RunOutcome::Partial) {
-        job.last_success = Some(record.clone());
-    }
-    job.last_attempt = Some(record.clone());
 }
 
 impl fmt::Debug for Hub {
@@ -294,11 +180,16 @@ impl Control for Hub {
             .get()
             .map(|scheduler| scheduler.jobs().into_iter().map(|job| (job.name, job.next_due)).collect())
             .unwrap_or_default();
+        let next_due = |name: &JobName| due.get(name).copied().flatten();
         let state = self.state();
         let mut jobs = state.jobs.clone();
         for job in &mut jobs {
-            job.next_due = due.get(&job.job).copied().flatten();
+            job.next_due = next_due(&job.job);
         }
+        let verifying = state.verifying.iter().map(|(name, status)| {
+            let next_due = next_due(name);
+            convault_core::VerifyStatus { next_due, ..status.clone() }
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
@@ -306,6 +197,8 @@ impl Control for Hub {
             not_ready: state.not_ready.clone(),
             jobs,
             destinations: state.destinations.clone(),
+            verifying: verifying.collect(),
+            coordination: self.worker.sharing.as_ref().map(crate::worker::Sharing::status),
         }
     }
 
@@ -319,6 +212,7 @@ impl Control for Hub {
     async fn start(&self, request: StartRequest) -> Result<RunId, ControlError> {
         let scheduler =
             self.scheduler.get().ok_or_else(|| ControlError::Other("the daemon is starting".to_owned()))?;
+        let request = fitting(request)?;
         let id = RunId::new(self.clock.now(), rand::random());
         let job = request.job.clone();
         // The feed is there before the run can be, so that whoever asked can watch at once.
@@ -333,6 +227,14 @@ impl Control for Hub {
             });
         }
         Ok(id)
+    }
+
+    async fn mark(&self, wish: MarkWish) -> Result<Vec<DestinationResult>, ControlError> {
+        let results = self.worker.mark(&wish).await;
+        for result in results.iter().filter(|result| result.problem.is_none()) {
+            crate::look::look(&self.worker, self, &result.destination, &wish.deployment, false).await;
+        }
+        Ok(results)
     }
 
     async fn cancel(&self, run: &RunId) -> Result<(), ControlError> {
@@ -365,56 +267,19 @@ impl Control for Hub {
             Some(feed) => feed.next.subscribe(),
             None => return Err(ControlError::NoSuchRun(run.clone())),
         };
-        let watcher =
-            Watcher { state: Arc::clone(&self.state), run: run.clone(), next, from: after, done: false };
+        let watcher = Watcher::new(Arc::clone(&self.state), run.clone(), next, after);
         Ok(Box::pin(futures::stream::unfold(watcher, Watcher::next_event)))
     }
 }
 
-/// One reader of one feed.
-struct Watcher {
-    state: Arc<Mutex<State>>,
-    run: RunId,
-    next: watch::Receiver<u64>,
-    from: u64,
-    done: bool,
-}
-
-impl Watcher {
-    async fn next_event(mut self) -> Option<((u64, RunEvent), Self)> {
-        while !self.done {
-            self.next.borrow_and_update();
-            if let Some((number, event)) = self.find() {
-                self.from = number + 1;
-                self.done = matches!(event, RunEvent::Finished { .. });
-                return Some(((number, event), self));
-            }
-            // The feed was forgotten: whoever still wants to know looks into the history.
-            self.next.changed().await.ok()?;
-        }
-        None
+/// A verify task does nothing but verify, and a job everything else.
+fn fitting(request: StartRequest) -> Result<StartRequest, ControlError> {
+    if request.job.is_task() {
+        return Ok(StartRequest { verb: Verb::Verify, ..request });
     }
-
-    fn find(&self) -> Option<(u64, RunEvent)> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.feeds.get(&self.run)?.first_from(self.from)
+    if request.verb == Verb::Verify {
+        let text = "a job is not verified; its verify tasks are named verify/DESTINATION/DEPLOYMENT";
+        return Err(ControlError::Other(text.to_owned()));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_is_kept_once_and_numbers_go_on() {
-        let mut feed = Feed::new(JobName::new("nightly").unwrap());
-        let progress = |done_bytes| RunEvent::Transferred { done_bytes, total_bytes: None };
-        feed.add(progress(1));
-        feed.add(progress(2));
-        feed.add(RunEvent::Message { at: Timestamp::UNIX_EPOCH, text: "a".into() });
-        feed.add(progress(3));
-        assert_eq!(feed.events.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(feed.first_from(0), Some((1, progress(2))));
-        assert_eq!(feed.first_from(4), None);
-    }
+    Ok(request)
 }

@@ -6,10 +6,12 @@ mod daemon;
 mod exit;
 mod hub;
 mod logging;
+mod look;
 mod print;
 mod progress;
 mod remote;
 mod socket;
+mod task;
 mod wiring;
 mod worker;
 

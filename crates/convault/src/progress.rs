@@ -88,5 +88,6 @@ fn words(phase: RunPhase) -> &'static str {
         RunPhase::Prune => "pruning",
         RunPhase::Release => "releasing the export",
         RunPhase::Verify => "verifying",
+        RunPhase::Repair => "repairing",
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use convault_core::{RunEvent, RunId, RunRecord, StartRequest, Status};
+use convault_core::{DestinationResult, MarkWish, RunEvent, RunId, RunRecord, StartRequest, Status};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
@@ -72,6 +72,14 @@ impl Remote {
     pub(crate) async fn start(&mut self, request: StartRequest) -> anyhow::Result<RunId> {
         match self.ask(&Request::Start(request)).await? {
             Answer::Started { run } => Ok(run),
+            other => unexpected(&other),
+        }
+    }
+
+    /// Says something of a snapshot.
+    pub(crate) async fn mark(&mut self, wish: MarkWish) -> anyhow::Result<Vec<DestinationResult>> {
+        match self.ask(&Request::Mark(wish)).await? {
+            Answer::Marked { results } => Ok(results),
             other => unexpected(&other),
         }
     }

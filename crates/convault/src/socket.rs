@@ -4,7 +4,7 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
-use convault_core::{Control, RunEvent, RunId, RunRecord, StartRequest, Status};
+use convault_core::{Control, DestinationResult, MarkWish, RunEvent, RunId, RunRecord, StartRequest, Status};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -34,6 +34,8 @@ pub(crate) enum Request {
         /// Which.
         run: RunId,
     },
+    /// Say something of a snapshot; answered by `Marked`.
+    Mark(MarkWish),
     /// What is known; answered by `Status`.
     Status,
     /// The newest runs; answered by `Runs`.
@@ -61,6 +63,11 @@ pub(crate) enum Answer {
     },
     /// The run was asked to stop.
     Cancelled,
+    /// What became of a mark.
+    Marked {
+        /// In each destination that has the snapshot; empty where none has it.
+        results: Vec<DestinationResult>,
+    },
     /// What is known.
     Status {
         /// It.
@@ -171,6 +178,9 @@ async fn answer(request: Request, control: &dyn Control, write: &mut OwnedWriteH
             control.start(start).await.map_or_else(refused, |run| Answer::Started { run })
         }
         Request::Cancel { run } => control.cancel(&run).await.map_or_else(refused, |()| Answer::Cancelled),
+        Request::Mark(wish) => {
+            control.mark(wish).await.map_or_else(refused, |results| Answer::Marked { results })
+        }
         Request::Status => Answer::Status { status: Box::new(control.status()) },
         Request::Runs { limit } => {
             control.runs(limit).await.map_or_else(refused, |runs| Answer::Runs { runs })

@@ -1,26 +1,51 @@
-//! Runs one job once, with the real deployment and the real destinations, and writes it into the history.
+//! Makes one run, with the real deployment and the real destinations, and writes it into the history.
+
+mod mark;
+mod prune;
+mod repair;
+mod sharing;
+mod turn;
+mod verify;
 
 use std::{sync::Arc, time::Duration};
 
 use convault_core::{
-    Clock, DestinationResult, Journal, Kind, RunId, RunOutcome, RunRecord, StartRequest, Store, Verb,
+    Clock, DeploymentName, DestinationName, JobName, Journal, Kind, RunEvent, RunId, RunOutcome, RunRecord,
+    Verb,
 };
-use convault_jobs::{BackupJob, JobError, RunContext};
+use convault_jobs::{BackupJob, Destination, JobError, RunContext};
+use convault_scheduler::CancelReason;
 use convault_settings::{JobSettings, Settings};
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
-use crate::wiring::{Sources, Stores};
+pub(crate) use self::{prune::prune_rules, sharing::Sharing, turn::Turn};
+use crate::{
+    task::{Order, Task, VerifyTask, verify_tasks},
+    wiring::{Destinations, Sources},
+};
+
+/// The version that manifests and proofs name.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long the end of the process may wait for exports to be cancelled.
+const SETTLE_WITHIN: Duration = Duration::from_secs(15);
+/// How far back in the history interrupted runs are looked for.
+const REMEMBERED_RUNS: usize = 200;
 
 /// Everything a run needs. One for the life of the process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) settings: Settings,
-    pub(crate) stores: Stores,
+    pub(crate) destinations: Destinations,
+    pub(crate) tasks: Vec<VerifyTask>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The leases, where several daemons share the work.
+    pub(crate) sharing: Option<Sharing>,
+    /// Runs that the end of the process cut off.
+    pub(crate) dead_runs: Vec<RunId>,
     sources: Sources,
-    dead_runs: Vec<RunId>,
     /// How many runs share the memory for uploads.
     runs_at_once: u64,
 }
@@ -35,7 +60,8 @@ impl Worker {
         runs_at_once: u64,
     ) -> anyhow::Result<Self> {
         let sources = crate::wiring::sources(&settings, &clock);
-        let stores = crate::wiring::stores(&settings)?;
+        let destinations = crate::wiring::destinations(&settings)?;
+        let sharing = Sharing::new(&settings, &destinations, &clock);
         let interrupted = journal.close_interrupted(clock.now()).await?;
         for run in &interrupted {
             tracing::warn!(id = %run.id, job = %run.job, "this run was cut off when the process ended");
@@ -48,12 +74,19 @@ impl Worker {
             .map(|run| run.id)
             .collect();
         dead_runs.dedup();
-        Ok(Self { settings, stores, journal, clock, sources, dead_runs, runs_at_once: runs_at_once.max(1) })
+        let (tasks, runs_at_once) = (verify_tasks(&settings), runs_at_once.max(1));
+        Ok(Self { settings, destinations, tasks, journal, clock, sharing, dead_runs, sources, runs_at_once })
     }
 
-    /// The destinations of a job, in its order.
-    pub(crate) fn stores_of(&self, job: &JobSettings) -> Vec<Arc<dyn Store>> {
-        job.to.iter().filter_map(|name| self.stores.get(name).cloned()).collect()
+    /// The job or the verify task of that name.
+    pub(crate) fn task(&self, name: &JobName) -> Option<Task<'_>> {
+        let task = || self.tasks.iter().find(|task| task.name == *name).map(Task::Verify);
+        self.settings.job(name).map(Task::Job).or_else(task)
+    }
+
+    /// The destinations of these names, in their order.
+    pub(crate) fn destinations_named(&self, names: &[DestinationName]) -> Vec<Destination> {
+        names.iter().filter_map(|name| self.destinations.get(name).cloned()).collect()
     }
 
     /// Waits until exports that stopped runs had asked for are cancelled on their deployments, but not for long.
@@ -69,136 +102,154 @@ impl Worker {
         RunId::new(self.clock.now(), rand::random())
     }
 
-    /// Does what `request` asks for, once. `due` is the time it was due, for a scheduled run.
-    pub(crate) async fn run(
-        &self,
-        job: &JobSettings,
-        request: StartRequest,
-        due: Option<Timestamp>,
-        context: &RunContext,
-    ) -> RunRecord {
-        let span = tracing::info_span!("run", id = %context.id, job = %job.name);
-        self.run_in_span(job, request, due, context).instrument(span).await
+    /// Does what is ordered, once.
+    async fn run(&self, order: &Order<'_>, context: &RunContext) -> RunRecord {
+        let span = tracing::info_span!("run", id = %context.id, job = %order.task.name());
+        self.run_in_span(order, context).instrument(span).await
     }
 
-    async fn run_in_span(
-        &self,
-        job: &JobSettings,
-        request: StartRequest,
-        due: Option<Timestamp>,
-        context: &RunContext,
-    ) -> RunRecord {
-        let verb = request.verb;
-        let backup = self.backup_job(job, request, due);
-        let running = RunRecord { verb, ..convault_jobs::running(&backup, &context.id, self.clock.now()) };
+    async fn run_in_span(&self, order: &Order<'_>, context: &RunContext) -> RunRecord {
+        let running = self.begun(order, context);
         self.remember(&running).await;
-        let record = match verb {
-            Verb::Prune => self.prune(job, running, context).await,
-            Verb::Backup | Verb::Verify => self.back_up(job, &backup, context).await,
+        let mut record = match (order.task, order.request.verb) {
+            (Task::Verify(task), _) => self.verify(task, running, context).await,
+            (Task::Job(job), Verb::Prune) => self.prune(job, order, running, context).await,
+            (Task::Job(job), Verb::Repair) => self.repair(job, order, running, context).await,
+            (Task::Job(job), Verb::Backup | Verb::Verify) => self.back_up(job, order, context).await,
         };
-        self.remember(&record).await;
+        let reason = order.cancel.as_ref().and_then(convault_scheduler::Cancel::reason);
+        if record.outcome == Some(RunOutcome::Cancelled) && reason == Some(CancelReason::Stopping) {
+            // Nobody wanted this run gone: the next start makes up for it, as for one that the process's end cut off.
+            record.outcome = Some(RunOutcome::Interrupted);
+        }
+        self.ended(&record, context).await;
+        record
+    }
+
+    /// A run that could not even begin.
+    async fn not_begun(&self, order: &Order<'_>, error: &JobError, context: &RunContext) -> RunRecord {
+        let record = failed(self.begun(order, context), error, context);
+        self.ended(&record, context).await;
+        record
+    }
+
+    fn begun(&self, order: &Order<'_>, context: &RunContext) -> RunRecord {
+        let (task, verb) = (order.task, order.request.verb);
+        begun(&context.id, task.name(), task.deployment(), verb, order.due, self.clock.now())
+    }
+
+    async fn ended(&self, record: &RunRecord, context: &RunContext) {
+        self.remember(record).await;
         let outcome = record.outcome.map_or("unknown", RunOutcome::as_str);
         match record.outcome {
             Some(RunOutcome::Good) => tracing::info!(outcome, "{}", record.message),
             Some(RunOutcome::Cancelled) => tracing::warn!(outcome, "{}", record.message),
             _ => tracing::error!(outcome, "{}", record.message),
         }
-        record
+        // A backup has told its end itself.
+        if record.verb != Verb::Backup {
+            context.tell(RunEvent::Finished { record: Box::new(record.clone()) });
+        }
     }
 
-    async fn back_up(&self, job: &JobSettings, backup: &BackupJob, context: &RunContext) -> RunRecord {
+    async fn back_up(&self, job: &JobSettings, order: &Order<'_>, context: &RunContext) -> RunRecord {
         let source = &self.sources[&job.deployment];
-        convault_jobs::backup(backup, source.as_ref(), &self.stores_of(job), context).await
+        let backup = self.backup_job(job, order);
+        convault_jobs::backup(&backup, source.as_ref(), &self.destinations_named(&job.to), context).await
     }
 
     /// Writes a run into the history; a failure is a warning, since the destinations hold the truth.
-    pub(crate) async fn remember(&self, run: &RunRecord) {
+    async fn remember(&self, run: &RunRecord) {
         if let Err(error) = self.journal.record(run).await {
             tracing::warn!("the run history could not be written: {}", convault_jobs::chain(&error));
         }
     }
 
-    fn backup_job(&self, job: &JobSettings, request: StartRequest, due: Option<Timestamp>) -> BackupJob {
+    fn backup_job(&self, job: &JobSettings, order: &Order<'_>) -> BackupJob {
         let deployment = self.settings.deployment(&job.deployment).expect("settings check that it is there");
         let mut tags = job.tags.clone();
-        tags.extend(request.tags);
+        tags.extend(order.request.tags.iter().cloned());
         tags.dedup();
+        let interval =
+            job.schedule.as_ref().and_then(|schedule| schedule.expected_interval_seconds(self.clock.now()));
         BackupJob {
             job: job.name.clone(),
             deployment: job.deployment.clone(),
-            kind: if due.is_some() { Kind::Scheduled } else { Kind::OnDemand },
-            due,
+            kind: if order.due.is_some() { Kind::Scheduled } else { Kind::OnDemand },
+            due: order.due,
             tags,
-            keep_until: request.keep_until,
+            keep_until: order.request.keep_until,
             files: job.files,
+            anomaly: deployment.anomaly.clone(),
+            expected_interval: interval.map(Duration::from_secs_f64),
+            clock_skew_limit: self.settings.daemon.clock_skew_limit,
+            known: order.known.clone(),
             keep: job.keep.clone(),
             time_zone: job.time_zone.clone(),
             export_deadline: deployment.export_deadline,
             no_progress_limit: deployment.no_progress_limit,
-            upload_memory_bytes: self.settings.daemon.upload_memory_bytes / self.runs_at_once,
+            upload_memory_bytes: self.upload_memory_bytes(),
             stall_limit: self.settings.daemon.stall_limit,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             dead_runs: self.dead_runs.clone(),
         }
     }
 
-    async fn prune(&self, job: &JobSettings, running: RunRecord, context: &RunContext) -> RunRecord {
-        let mut removed = 0;
-        let mut freed_bytes = 0;
-        let mut stopped = false;
-        let mut destinations = Vec::new();
-        for store in self.stores_of(job) {
-            let done = self.prune_one(job, store.as_ref(), context).await;
-            let problem = match done {
-                Ok(pruned) => {
-                    removed += pruned.removed.len();
-                    freed_bytes += pruned.freed_bytes;
-                    None
-                }
-                Err(error) => {
-                    stopped |= matches!(error, JobError::Stopped);
-                    Some(convault_jobs::chain(&error))
-                }
-            };
-            destinations.push(DestinationResult {
-                destination: store.destination().clone(),
-                stored_bytes: 0,
-                problem,
-            });
-        }
-        let failed = destinations.iter().filter(|result| result.problem.is_some()).count();
-        let outcome = match failed {
-            0 => RunOutcome::Good,
-            _ if stopped => RunOutcome::Cancelled,
-            _ if failed < destinations.len() => RunOutcome::Partial,
-            _ => RunOutcome::Failed,
-        };
-        let problems: Vec<&str> =
-            destinations.iter().filter_map(|result| result.problem.as_deref()).collect();
-        let removed = format!("removed {removed} snapshots, {freed_bytes} bytes");
-        let message =
-            if problems.is_empty() { removed } else { format!("{removed}; {}", problems.join("; ")) };
-        let finished = Some(self.clock.now());
-        let record = RunRecord { finished, outcome: Some(outcome), message, destinations, ..running };
-        context.tell(convault_core::RunEvent::Finished { record: Box::new(record.clone()) });
-        record
-    }
-
-    async fn prune_one(
-        &self,
-        job: &JobSettings,
-        store: &dyn Store,
-        context: &RunContext,
-    ) -> Result<convault_jobs::Pruned, JobError> {
-        let plan =
-            convault_jobs::plan_prune(store, &job.deployment, &job.keep, &job.time_zone, self.clock.now())
-                .await?;
-        convault_jobs::prune(store, &plan, context).await
+    /// What one run may take for parts on their way.
+    fn upload_memory_bytes(&self) -> u64 {
+        self.settings.daemon.upload_memory_bytes / self.runs_at_once
     }
 }
 
-/// How long the end of the process may wait for exports to be cancelled.
-const SETTLE_WITHIN: Duration = Duration::from_secs(15);
+/// The record of a run that goes on: without outcome.
+pub(crate) fn begun(
+    id: &RunId,
+    job: &JobName,
+    deployment: &DeploymentName,
+    verb: Verb,
+    due: Option<Timestamp>,
+    started: Timestamp,
+) -> RunRecord {
+    RunRecord {
+        id: id.clone(),
+        job: job.clone(),
+        deployment: deployment.clone(),
+        verb,
+        scheduled: due.is_some(),
+        due,
+        started,
+        finished: None,
+        outcome: None,
+        message: String::new(),
+        snapshot: None,
+        snapshot_time: None,
+        destinations: Vec::new(),
+        read_bytes: 0,
+        documents: 0,
+        files: 0,
+        warnings: Vec::new(),
+        retryable: false,
+    }
+}
 
-/// How far back in the history interrupted runs are looked for.
-const REMEMBERED_RUNS: usize = 200;
+/// The record of a run that ended with an error.
+fn failed(running: RunRecord, error: &JobError, context: &RunContext) -> RunRecord {
+    let stopped = matches!(error, JobError::Stopped);
+    RunRecord {
+        finished: Some(context.clock.now()),
+        outcome: Some(if stopped { RunOutcome::Cancelled } else { RunOutcome::Failed }),
+        message: convault_jobs::chain(error),
+        retryable: error.is_retryable(),
+        ..running
+    }
+}
+
+/// A stop that the loss of the lease caused is told as that.
+fn why_stopped(error: JobError, context: &RunContext) -> JobError {
+    match &context.lease {
+        Some(lease) if matches!(error, JobError::Stopped) && lease.lost().is_cancelled() => {
+            lease.lost_error()
+        }
+        _ => error,
+    }
+}

@@ -197,6 +197,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Backup => "backup",
         Verb::Verify => "verify",
         Verb::Prune => "prune",
+        Verb::Repair => "repair",
     }
 }
 

@@ -1,21 +1,46 @@
 //! Verbs that act: through the running daemon where there is one, else in this process, with the same events and
 //! the same exit code.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use convault_core::{Clock, RunRecord, StartRequest, SystemClock};
+use convault_core::{
+    Clock, DeploymentName, DestinationName, Holder, JobName, RunRecord, StartRequest, SystemClock,
+};
 use convault_jobs::RunContext;
 use convault_settings::{Settings, socket_path};
 
 use super::Surroundings;
 use crate::{
-    daemon::{StateLock, open_journal},
+    daemon::{StateLock, check_at_start, elsewhere, open_journal},
     exit::{Exit, ExitWith},
     print,
     progress::Progress,
     remote::{Remote, follow},
-    worker::Worker,
+    task::{Order, Task},
+    worker::{Turn, Worker},
 };
+
+/// A job, as far as choosing one takes.
+pub(super) struct JobFacts {
+    pub(super) name: JobName,
+    pub(super) deployment: DeploymentName,
+    pub(super) destinations: Vec<DestinationName>,
+}
+
+/// Every job: from the daemon where there is one, which takes no secret, else from the settings.
+pub(super) async fn jobs(surroundings: &Surroundings) -> anyhow::Result<Vec<JobFacts>> {
+    let socket = socket_path(surroundings.config.as_deref(), &surroundings.environment);
+    if let Some(mut daemon) = Remote::connect(&socket).await? {
+        let jobs = daemon.status().await?.jobs.into_iter();
+        return Ok(jobs
+            .map(|job| JobFacts { name: job.job, deployment: job.deployment, destinations: job.destinations })
+            .collect());
+    }
+    let jobs = surroundings.settings()?.jobs.into_iter();
+    Ok(jobs
+        .map(|job| JobFacts { name: job.name, deployment: job.deployment, destinations: job.to })
+        .collect())
+}
 
 /// Runs a job and waits for its end.
 pub(crate) async fn act(surroundings: &Surroundings, request: StartRequest) -> anyhow::Result<RunRecord> {
@@ -62,6 +87,9 @@ async fn act_here(
     let journal = open_journal(&settings.daemon.state_dir).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let worker = Worker::new(settings, journal, Arc::clone(&clock), 1).await?;
+    if let Some(sharing) = &worker.sharing {
+        check_at_start(sharing).await?;
+    }
     let events = Arc::clone(&progress);
     let context = RunContext::new(
         worker.new_id(),
@@ -69,10 +97,11 @@ async fn act_here(
         surroundings.stop.clone(),
         Arc::new(move |event| events.show(&event)),
     );
-    let work = worker.run(&job, request, None, &context);
+    let order = Order { task: Task::Job(&job), request, due: None, known: BTreeMap::new(), cancel: None };
+    let work = in_turn(&worker, &order, &context);
     tokio::pin!(work);
     tokio::select! {
-        record = &mut work => return Ok(record),
+        record = &mut work => return record,
         () = surroundings.stop.cancelled() => print::note("stopping; once more leaves without cleaning up"),
         () = tokio::time::sleep(job.time_out) => {
             print::note(&format!("stopping: longer than the job's time_out of {} s", job.time_out.as_secs()));
@@ -82,10 +111,36 @@ async fn act_here(
     tokio::select! {
         record = work => {
             worker.settle().await;
-            Ok(record)
+            record
         }
         () = surroundings.stop_at_once.cancelled() => {
             Err(ExitWith(Exit::Stopped, "left without cleaning up; the next run does".to_owned()).into())
+        }
+    }
+}
+
+/// Waits for the lease, where several daemons share the work, and makes the run.
+async fn in_turn(worker: &Worker, order: &Order<'_>, context: &RunContext) -> anyhow::Result<RunRecord> {
+    let mut told: Option<Option<Holder>> = None;
+    loop {
+        let retry_after = match worker.take_turn(order, context).await {
+            Turn::Ran(record) => return Ok(*record),
+            Turn::Elsewhere { holder, retry_after } => {
+                if told.as_ref() != Some(&holder) {
+                    context.message(elsewhere(order.task.deployment().as_str(), holder.as_ref()));
+                    told = Some(holder);
+                }
+                retry_after
+            }
+            // Only due times can be done by others; nothing was due here.
+            Turn::Done => Duration::ZERO,
+        };
+        tokio::select! {
+            () = context.stop.cancelled() => {
+                let text = "stopped while waiting for the lease; nothing was done".to_owned();
+                return Err(ExitWith(Exit::Stopped, text).into());
+            }
+            () = tokio::time::sleep(retry_after) => {}
         }
     }
 }

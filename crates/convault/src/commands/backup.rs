@@ -7,10 +7,9 @@ use crate::{arguments::Backup, exit::Exit, print};
 
 pub(crate) async fn backup(surroundings: &Surroundings, backup: Backup) -> anyhow::Result<Exit> {
     let request = StartRequest {
-        job: backup.job,
-        verb: Verb::Backup,
         tags: backup.tags,
         keep_until: backup.keep_until,
+        ..StartRequest::new(backup.job, Verb::Backup)
     };
     let record = act(surroundings, request).await?;
     report(surroundings, &record);

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::{Surroundings, list, prune::show as show_plan, verify};
 use crate::{
-    arguments::{Demo, Download, One, Place, Verify, Which},
+    arguments::{AsOf, Demo, Download, One, Place, Verify, Which},
     daemon::{Daemon, StopSignals},
     exit::{Exit, ExitWith},
     hub::Hub,
@@ -80,14 +80,23 @@ async fn show_all(
     let second = back_up_now(hub).await?;
     tell(&second)?;
     print::line("6. Every stored byte is read back and compared:");
-    let everything = Verify { snapshots: Vec::new(), deployment: None, destination: None, read_data: true };
+    let everything = Verify {
+        snapshots: Vec::new(),
+        deployment: None,
+        destination: None,
+        read_data: true,
+        no_proof: false,
+        as_of: AsOf::default(),
+    };
     expect_done(verify::verify(inner, everything).await?)?;
     print::line("7. The snapshots, and what retention does with them:");
-    expect_done(list::list(inner, Place { deployment: None, destination: None }).await?)?;
+    expect_done(
+        list::list(inner, Place { deployment: None, destination: None, as_of: AsOf::default() }).await?,
+    )?;
     show_retention(settings).await?;
     print::line("8. The newest snapshot, as the ZIP that `npx convex import` takes:");
     let zip = folder.join("snapshot.zip");
-    let one = One { snapshot: Which::Latest, deployment: None, destination: None };
+    let one = One { snapshot: Which::Latest, deployment: None, destination: None, as_of: AsOf::default() };
     let download = Download { one, output: Some(zip.clone()) };
     expect_done(super::download::download(inner, download).await?)?;
     print::line("");
@@ -198,10 +207,8 @@ async fn wait_for_scheduled(hub: &Arc<Hub>) -> anyhow::Result<RunRecord> {
 
 async fn back_up_now(hub: &Arc<Hub>) -> anyhow::Result<RunRecord> {
     let request = StartRequest {
-        job: JobName::new(JOB)?,
-        verb: RunVerb::Backup,
         tags: vec!["before-release".to_owned()],
-        keep_until: None,
+        ..StartRequest::new(JobName::new(JOB)?, RunVerb::Backup)
     };
     let run = hub.start(request).await?;
     let mut events = hub.watch(&run, 0)?;
@@ -223,12 +230,12 @@ fn tell(record: &RunRecord) -> anyhow::Result<()> {
 
 async fn show_retention(settings: &Settings) -> anyhow::Result<()> {
     let job = settings.jobs.first().context("the demo has one job")?;
-    let stores = crate::wiring::stores(settings)?;
-    for (name, store) in &stores {
+    let request = StartRequest::new(job.name.clone(), RunVerb::Prune);
+    let rules = crate::worker::prune_rules(settings, job, &request);
+    for (name, destination) in &crate::wiring::destinations(settings)? {
         let now = SystemClock.now();
-        let plan = convault_jobs::plan_prune(store.as_ref(), &job.deployment, &job.keep, &job.time_zone, now)
-            .await?;
-        show_plan(&format!("retention in {name}"), &plan);
+        let plan = convault_jobs::plan_prune(destination, &job.deployment, &rules, now).await?;
+        show_plan(&format!("retention in {name}"), &plan, &job.time_zone);
     }
     Ok(())
 }

@@ -1,13 +1,19 @@
 //! One file per verb of the command line.
 
+mod accept;
 mod act;
 mod backup;
 mod check;
+mod choose;
 #[cfg(feature = "simulator")]
 mod demo;
 mod download;
+mod hold;
+mod keygen;
 mod list;
+mod mark;
 mod prune;
+mod repair;
 mod run;
 mod show;
 #[cfg(feature = "simulator")]
@@ -18,16 +24,15 @@ mod verify;
 use std::{path::PathBuf, sync::Arc};
 
 use clap::CommandFactory as _;
-use convault_core::{DeploymentName, DestinationName, Manifest, SnapshotId, Store, SystemClock};
-use convault_jobs::{JobError, RunContext};
+use convault_core::{SnapshotId, SystemClock};
+use convault_jobs::RunContext;
 use convault_settings::{Environment, LogFormat, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    arguments::{Arguments, One, Verb, Which},
-    exit::{Exit, ExitWith},
-    logging, print,
-    wiring::Stores,
+    arguments::{Arguments, Verb},
+    exit::Exit,
+    logging,
 };
 
 /// What every verb is handed.
@@ -76,6 +81,10 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Show(one) => show::show(&surroundings, one).await,
         Verb::Verify(verify) => verify::verify(&surroundings, verify).await,
         Verb::Prune(prune) => prune::prune(&surroundings, prune).await,
+        Verb::Accept(accept) => accept::accept(&surroundings, accept).await,
+        Verb::Hold(hold) => hold::hold(&surroundings, hold).await,
+        Verb::Repair(repair) => repair::repair(&surroundings, repair).await,
+        Verb::Keygen { kind } => keygen::keygen(&surroundings, kind),
         Verb::Download(download) => download::download(&surroundings, download).await,
         Verb::Status => status::status(&surroundings).await,
         Verb::Check => check::check(&surroundings),
@@ -108,79 +117,4 @@ pub(crate) fn watch_signals(surroundings: &Surroundings) -> anyhow::Result<tokio
         }
     });
     Ok(tasks)
-}
-
-/// The destinations a verb looks into: one, or all.
-pub(crate) fn chosen_stores(
-    settings: &Settings,
-    only: Option<&DestinationName>,
-) -> anyhow::Result<Vec<Arc<dyn Store>>> {
-    let mut stores: Stores = crate::wiring::stores(settings)?;
-    if let Some(name) = only {
-        let store = stores.remove(name);
-        return store.map(|store| vec![store]).ok_or_else(|| {
-            ExitWith(Exit::NotFound, format!("the settings have no destination named {name}")).into()
-        });
-    }
-    Ok(settings.destinations.iter().filter_map(|destination| stores.remove(&destination.name)).collect())
-}
-
-/// The deployments a verb looks at: one, or all. One that the settings no longer name may still have snapshots.
-pub(crate) fn chosen_deployments(settings: &Settings, only: Option<&DeploymentName>) -> Vec<DeploymentName> {
-    match only {
-        Some(name) => vec![name.clone()],
-        None => settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
-    }
-}
-
-/// Finds the snapshot that is meant: by its id in the first destination that has it, or the newest good one.
-pub(crate) async fn find_snapshot(
-    settings: &Settings,
-    one: &One,
-) -> anyhow::Result<(Arc<dyn Store>, Manifest)> {
-    let deployments = chosen_deployments(settings, one.deployment.as_ref());
-    if one.snapshot == Which::Latest && deployments.len() > 1 {
-        let text =
-            "there are several deployments: say whose latest snapshot is meant, with --deployment NAME";
-        return Err(ExitWith(Exit::Failed, text.to_owned()).into());
-    }
-    let id = match &one.snapshot {
-        Which::Latest => None,
-        Which::Id(id) => Some(id),
-    };
-    let mut newest: Option<(Arc<dyn Store>, Manifest)> = None;
-    let mut failure = None;
-    for store in chosen_stores(settings, one.destination.as_ref())? {
-        for deployment in &deployments {
-            match convault_jobs::find(store.as_ref(), deployment, id).await {
-                Ok(Some(manifest)) => {
-                    let newer = |(_, known): &(_, Manifest)| known.snapshot_ts_ns >= manifest.snapshot_ts_ns;
-                    if !newest.as_ref().is_some_and(newer) {
-                        newest = Some((Arc::clone(&store), manifest));
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    print::note(&format!("warning: {}", convault_jobs::chain(&error)));
-                    failure = Some(error);
-                }
-            }
-        }
-    }
-    match (newest, failure) {
-        (Some(found), _) => Ok(found),
-        (None, Some(error)) => Err(error.into()),
-        (None, None) => Err(no_snapshot(id, &deployments, one)),
-    }
-}
-
-fn no_snapshot(id: Option<&SnapshotId>, deployments: &[DeploymentName], one: &One) -> anyhow::Error {
-    let names: Vec<&str> = deployments.iter().map(DeploymentName::as_str).collect();
-    let deployment = names.join(", ");
-    let destination = one.destination.as_ref().map_or("any destination".to_owned(), ToString::to_string);
-    if let Some(id) = id {
-        return JobError::NoSuchSnapshot { id: id.clone(), deployment, destination }.into();
-    }
-    let text = format!("there is no good snapshot of {deployment} in {destination}");
-    ExitWith(Exit::NotFound, text).into()
 }

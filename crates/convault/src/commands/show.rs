@@ -1,33 +1,95 @@
-//! `convault show ID`: everything a manifest says.
+//! `convault show ID`: everything a manifest says, and what was said of the snapshot since.
 
-use convault_core::{Manifest, Store, Verdict};
+use convault_core::{Layout, Manifest, Mark, MarkKind, Verdict};
+use convault_jobs::{FolderState, Snapshot};
+use serde_json::{Value, json};
 
-use super::{Surroundings, find_snapshot, list::state};
+use super::{
+    Surroundings,
+    choose::{Found, find_folder},
+    list::{state, why},
+};
 use crate::{arguments::One, exit::Exit, print};
 
 pub(crate) async fn show(surroundings: &Surroundings, one: One) -> anyhow::Result<Exit> {
     let settings = surroundings.settings()?;
-    let (store, manifest) = find_snapshot(&settings, &one).await?;
+    let found = find_folder(&settings, &one).await?;
     if surroundings.json {
-        print::json(&manifest);
+        print::json(&value(&found));
     } else {
-        print_manifest(&manifest, store.as_ref());
+        print_folder(&found);
+        if let Some(snapshot) = found.folder.snapshot() {
+            print_tables(&snapshot.manifest);
+        }
     }
-    Ok(Exit::Done)
+    let is_snapshot = matches!(found.folder.state, FolderState::Snapshot(_));
+    Ok(if found.folder.state.is_alarming() && !is_snapshot { Exit::Damaged } else { Exit::Done })
 }
 
-fn print_manifest(manifest: &Manifest, store: &dyn Store) {
-    let totals = &manifest.totals;
+/// The manifest's fields, and beside them what is known of the folder.
+fn value(found: &Found) -> Value {
+    let folder = &found.folder;
+    let mut value = json!({
+        "id": folder.id,
+        "deployment": found.deployment,
+        "destination": found.destination.store.destination(),
+        "state": folder.state.as_str(),
+        "why": why(&folder.state),
+        "marks": folder.marks,
+        "proofs": folder.proofs,
+        "signature": signature(found),
+    });
+    let manifest = folder.snapshot().and_then(|snapshot| serde_json::to_value(&snapshot.manifest).ok());
+    if let (Value::Object(value), Some(Value::Object(manifest))) = (&mut value, manifest) {
+        value.extend(manifest);
+    }
+    if let (Value::Object(value), Some(snapshot)) = (&mut value, folder.snapshot()) {
+        value.insert("judgement".to_owned(), json!(snapshot.judgement));
+        value.insert("faults".to_owned(), json!(snapshot.faults));
+    }
+    value
+}
+
+/// What there is to say of the manifest's signature.
+fn signature(found: &Found) -> &'static str {
+    let key = Layout::new(found.deployment.clone()).manifest(&found.folder.id);
+    let key = Layout::signature_of(&key);
+    let is_there = found.folder.objects.iter().any(|object| object.key == key);
+    match (&found.folder.state, found.destination.trust.is_required()) {
+        (FolderState::Untrusted(_), _) => "not trusted",
+        (FolderState::Snapshot(_) | FolderState::FencedOff(_), true) => "by a trusted key",
+        _ if is_there => "not checked, since the settings trust no key",
+        _ => "none",
+    }
+}
+
+fn print_folder(found: &Found) {
+    let store = &found.destination.store;
     let mut lines = vec![
-        ("snapshot", format!("{} ({})", manifest.id, state(manifest))),
+        ("snapshot", format!("{} ({})", found.folder.id, state(&found.folder))),
+        ("why", why(&found.folder.state).unwrap_or_default()),
+        ("in", format!("{}: {}", store.destination(), store.location())),
+    ];
+    if let Some(snapshot) = found.folder.snapshot() {
+        lines.extend(of_snapshot(snapshot));
+    }
+    lines.push(("signature", signature(found).to_owned()));
+    lines.extend(found.folder.marks.iter().map(|mark| ("mark", of_mark(mark))));
+    let proofs = found.folder.proofs.iter();
+    lines.extend(proofs.map(|run| ("proof", format!("{}, by {run}", print::time(run.time())))));
+    for (name, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
+        print::line(&format!("{name:<12} {text}"));
+    }
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+    let manifest = &snapshot.manifest;
+    let (totals, source) = (&manifest.totals, &manifest.source);
+    let mut lines = vec![
         (
             "deployment",
-            format!(
-                "{} ({}, server {})",
-                manifest.deployment, manifest.source.instance, manifest.source.server_version
-            ),
+            format!("{} ({}, server {})", manifest.deployment, source.instance, source.server_version),
         ),
-        ("in", format!("{}: {}", store.destination(), store.location())),
         ("taken", print::time(manifest.snapshot_time())),
         ("tags", manifest.tags.join(", ")),
         ("kept until", manifest.keep_until.map(print::time).unwrap_or_default()),
@@ -49,15 +111,29 @@ fn print_manifest(manifest: &Manifest, store: &dyn Store) {
             lines.extend(problem.ids.iter().map(|id| ("", id.clone())));
         }
     }
-    lines.extend(
-        manifest
-            .not_covered
-            .iter()
-            .map(|missing| ("not covered", format!("{}: {}", missing.what, missing.why))),
-    );
-    for (name, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
-        print::line(&format!("{name:<12} {text}"));
+    let missing = manifest.not_covered.iter();
+    lines.extend(missing.map(|missing| ("not covered", format!("{}: {}", missing.what, missing.why))));
+    lines
+}
+
+/// `hold, 2026-11-22 03:00:00 UTC, until …: before the audit`.
+fn of_mark(mark: &Mark) -> String {
+    let mut text = format!("{}, {}", mark.kind.as_str(), print::time(mark.at));
+    match mark.until {
+        Some(until) => text.push_str(&format!(", until {}", print::time(until))),
+        None if mark.kind == MarkKind::Hold => text.push_str(", until it is released"),
+        None => {}
     }
+    if !mark.names.is_empty() {
+        text.push_str(&format!(", {}", mark.names.join(" ")));
+    }
+    if !mark.reason.is_empty() {
+        text.push_str(&format!(": {}", mark.reason));
+    }
+    text
+}
+
+fn print_tables(manifest: &Manifest) {
     let objects: Vec<Vec<String>> = manifest
         .objects
         .iter()

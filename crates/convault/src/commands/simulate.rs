@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use convault_core::{Secret, SystemClock};
+use convault_core::{DefaultLock, LockMode, Secret, SystemClock};
 use convault_settings::Environment;
 use convault_simulator::{
     Data, Fault, GeneratorConfig, Simulator, SimulatorConfig,
@@ -78,11 +78,20 @@ async fn start_s3(
         secret_key,
         faults,
     });
-    let s3 = s3.start().await?;
+    let s3 = keeping(s3, simulate).start().await?;
     let keys =
         if given { "from the environment".to_owned() } else { format!("{access_key} convault-secret") };
     print::line(&format!("s3 {} keys {keys}", s3.endpoint()));
     Ok(Some(s3))
+}
+
+/// What its buckets keep of what is overwritten and deleted.
+fn keeping(s3: S3Server, simulate: &Simulate) -> S3Server {
+    if simulate.s3_lock {
+        let default = |days| DefaultLock { mode: LockMode::Governance, days };
+        return s3.with_locks(simulate.s3_default_lock.map(default));
+    }
+    if simulate.s3_versions { s3.with_versions() } else { s3 }
 }
 
 fn list_faults() {

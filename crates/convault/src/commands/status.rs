@@ -1,6 +1,8 @@
 //! `convault status`: what the daemon knows.
 
-use convault_core::{DestinationStatus, JobStatus, RunOutcome, Status};
+use convault_core::{
+    CoordinationStatus, DestinationStatus, HoldingStatus, JobStatus, RunOutcome, Status, VerifyStatus,
+};
 use convault_settings::socket_path;
 
 use super::Surroundings;
@@ -41,7 +43,63 @@ fn show(status: &Status) {
         }
     }
     let rows: Vec<Vec<String>> = status.destinations.iter().map(destination_row).collect();
-    print::table(&["DESTINATION", "STATE", ">SNAPSHOTS", ">SUSPECT", ">STORED", "WHERE"], &rows);
+    let heading = ["DESTINATION", "STATE", ">GOOD", ">SUSPECT", ">ALARMING", ">STORED", "CAN", "WHERE"];
+    print::table(&heading, &rows);
+    if !status.verifying.is_empty() {
+        let rows: Vec<Vec<String>> = status.verifying.iter().map(|task| verify_row(task, status)).collect();
+        print::table(&["VERIFYING", "DEPLOYMENT", "LAST RUN", "NEXT"], &rows);
+    }
+    remarks(status).iter().for_each(|text| print::line(text));
+}
+
+/// What a person should look at, or know.
+fn remarks(status: &Status) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for destination in &status.destinations {
+        for (deployment, holding) in &destination.holdings {
+            let place = format!("{}, {deployment}", destination.destination);
+            if let Some(since) = holding.frozen_since {
+                remarks.push(format!(
+                    "{place}: frozen since {}: the newest snapshot is suspect; `convault accept` or a good run ends it",
+                    print::time(since)
+                ));
+            }
+            remarks.extend(holding.held_back.iter().map(|why| format!("{place}: {why}")));
+        }
+    }
+    for task in &status.verifying {
+        let damaged = |run: &&convault_core::RunRecord| run.outcome != Some(RunOutcome::Good);
+        if let Some(run) = task.last_attempt.as_ref().filter(damaged) {
+            remarks.push(format!("{}, {}: {}", task.destination, task.deployment, run.message));
+        }
+    }
+    remarks.extend(status.coordination.as_ref().map(coordination));
+    remarks
+}
+
+fn coordination(sharing: &CoordinationStatus) -> String {
+    let held: Vec<String> =
+        sharing.held.iter().map(|(deployment, fence)| format!("{deployment} ({fence})")).collect();
+    let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+    format!(
+        "shares the work by leases in {} as {}: holds {held}; {} runs left to others, {} leases lost",
+        sharing.destination, sharing.instance, sharing.left_to_others, sharing.lost
+    )
+}
+
+fn verify_row(task: &VerifyStatus, status: &Status) -> Vec<String> {
+    let last = task.last_attempt.as_ref();
+    let ended = last.and_then(|run| run.finished.zip(run.outcome));
+    vec![
+        task.destination.to_string(),
+        task.deployment.to_string(),
+        ended.map_or_else(
+            || "never".to_owned(),
+            |(at, outcome)| format!("{}, {} ago", outcome.as_str(), print::distance(at, status.now)),
+        ),
+        task.next_due
+            .map_or_else(|| "-".to_owned(), |time| format!("in {}", print::distance(status.now, time))),
+    ]
 }
 
 fn job_row(job: &JobStatus, status: &Status) -> Vec<String> {
@@ -68,12 +126,38 @@ fn destination_row(destination: &DestinationStatus) -> Vec<String> {
         (Some(false), None) => "down".to_owned(),
         (None, None) => "not looked at yet".to_owned(),
     };
+    let all = || destination.holdings.values();
+    let count = |of: fn(&HoldingStatus) -> u64| all().map(of).sum::<u64>().to_string();
     vec![
         destination.destination.to_string(),
         state,
-        destination.snapshots.values().sum::<u64>().to_string(),
-        destination.suspect.values().sum::<u64>().to_string(),
-        print::size(destination.stored_bytes.values().sum()),
+        count(|holding| holding.count("good")),
+        count(|holding| holding.count("suspect")),
+        count(alarming),
+        print::size(all().map(|holding| holding.stored_bytes).sum()),
+        abilities(destination),
         destination.location.clone(),
     ]
+}
+
+fn alarming(holding: &HoldingStatus) -> u64 {
+    ["damaged", "headless", "unreadable", "untrusted"].iter().map(|state| holding.count(state)).sum()
+}
+
+/// What a destination was seen to be able to do that not every one can.
+fn abilities(destination: &DestinationStatus) -> String {
+    let Some(can) = &destination.abilities else { return "not known yet".to_owned() };
+    let works = |ability| ability == convault_core::Ability::Works;
+    let mut words = Vec::new();
+    if works(can.versions) {
+        words.push("versions");
+    }
+    if works(can.locks) {
+        words.push("locks");
+    }
+    if can.default_lock.is_some() {
+        words.push("locks by default");
+    }
+    words.push(if can.why_no_leases().is_none() { "leases" } else { "no leases" });
+    words.join(", ")
 }

@@ -1,0 +1,267 @@
+//! What the daemon knows, as plain data: changed by what runs and looks report, read by whoever asks.
+
+use std::collections::BTreeMap;
+
+use convault_core::{
+    DeploymentName, DestinationName, DestinationStatus, DurationHistogram, HoldingStatus, JobName, JobStatus,
+    RunId, RunOutcome, RunRecord, Verb, VerifyStatus,
+};
+use convault_settings::JobSettings;
+use jiff::Timestamp;
+
+use super::{Wish, feed::Feed};
+use crate::{look::Holding, task::VerifyTask, worker::Worker};
+
+/// What the daemon knows.
+pub(super) struct State {
+    pub(super) not_ready: Vec<String>,
+    pub(super) jobs: Vec<JobStatus>,
+    pub(super) destinations: Vec<DestinationStatus>,
+    pub(super) verifying: Vec<(JobName, VerifyStatus)>,
+    pub(super) feeds: BTreeMap<RunId, Feed>,
+    /// The most snapshots seen since pruning last went through: fewer are a loss.
+    known: BTreeMap<(DestinationName, DeploymentName), u64>,
+}
+
+impl State {
+    pub(super) fn new(worker: &Worker, now: Timestamp) -> Self {
+        let settings = &worker.settings;
+        let destinations = settings.destinations.iter().filter_map(|named| {
+            let location = worker.destinations.get(&named.name)?.store.location();
+            Some(destination_status(&named.name, location))
+        });
+        Self {
+            not_ready: vec!["starting".to_owned()],
+            jobs: settings.jobs.iter().map(|job| job_status(job, now)).collect(),
+            destinations: destinations.collect(),
+            verifying: worker.tasks.iter().map(|task| (task.name.clone(), verify_status(task))).collect(),
+            feeds: BTreeMap::new(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Every job and every verify task.
+    pub(super) fn names(&self) -> Vec<JobName> {
+        let jobs = self.jobs.iter().map(|job| &job.job);
+        jobs.chain(self.verifying.iter().map(|(name, _)| name)).cloned().collect()
+    }
+
+    pub(super) fn job_mut(&mut self, name: &JobName) -> Option<&mut JobStatus> {
+        self.jobs.iter_mut().find(|status| status.job == *name)
+    }
+
+    pub(super) fn destination_mut(&mut self, name: &DestinationName) -> Option<&mut DestinationStatus> {
+        self.destinations.iter_mut().find(|status| status.destination == *name)
+    }
+
+    fn holding_mut(
+        &mut self,
+        destination: &DestinationName,
+        deployment: &DeploymentName,
+    ) -> Option<&mut HoldingStatus> {
+        Some(self.destination_mut(destination)?.holdings.entry(deployment.clone()).or_default())
+    }
+
+    /// Takes over what the history says of a job or a verify task. `runs` are the newest first.
+    pub(super) fn remember(&mut self, name: &JobName, runs: Vec<RunRecord>, success: Option<RunRecord>) {
+        let verb = if name.is_task() { Verb::Verify } else { Verb::Backup };
+        let good = |run: &&RunRecord| run.verb == Verb::Verify && run.outcome == Some(RunOutcome::Good);
+        let verified = runs.iter().find(good).and_then(|run| run.finished);
+        let last = runs.into_iter().find(|run| run.outcome.is_some() && run.verb == verb);
+        if let Some(job) = self.job_mut(name) {
+            job.last_attempt = last;
+            job.last_success = success;
+        } else if let Some((_, task)) = self.verifying.iter_mut().find(|(task, _)| task == name) {
+            task.last_attempt = last;
+            let (destination, deployment) = (task.destination.clone(), task.deployment.clone());
+            if let Some(holding) = self.holding_mut(&destination, &deployment) {
+                holding.last_verified = verified;
+            }
+        }
+    }
+
+    /// The record of a wish that never became a run.
+    pub(super) fn never_begun(
+        &self,
+        job: &JobName,
+        wish: &Wish,
+        why: &str,
+        now: Timestamp,
+    ) -> Option<RunRecord> {
+        let of_job = self.jobs.iter().find(|status| status.job == *job).map(|status| &status.deployment);
+        let of_task = self.verifying.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
+        let begun = crate::worker::begun(&wish.id, job, of_job.or(of_task)?, wish.request.verb, None, now);
+        Some(RunRecord {
+            finished: Some(now),
+            outcome: Some(RunOutcome::Cancelled),
+            message: why.to_owned(),
+            retryable: true,
+            ..begun
+        })
+    }
+
+    /// A run has ended.
+    pub(super) fn end(&mut self, record: &RunRecord) {
+        if let Some(feed) = self.feeds.get_mut(&record.id) {
+            feed.cancel = None;
+            if !feed.finished {
+                feed.add(convault_core::RunEvent::Finished { record: Box::new(record.clone()) });
+            }
+        }
+        if let Some(job) = self.job_mut(&record.job) {
+            job.running = None;
+            if record.verb == Verb::Backup {
+                count(job, record);
+            }
+        }
+        match record.verb {
+            Verb::Backup | Verb::Prune => self.used(record),
+            Verb::Verify => self.verified(record),
+            Verb::Repair => {}
+        }
+    }
+
+    /// What a run that wrote or deleted says of the destinations it used.
+    fn used(&mut self, record: &RunRecord) {
+        for result in &record.destinations {
+            if let Some(status) = self.destination_mut(&result.destination) {
+                status.up = Some(result.problem.is_none());
+                status.problem.clone_from(&result.problem);
+                status.checked = record.finished;
+            }
+        }
+        if !went_through(record) {
+            return;
+        }
+        let job = self.jobs.iter().find(|status| status.job == record.job);
+        let destinations = job.map(|job| job.destinations.clone()).unwrap_or_default();
+        for name in destinations.iter().filter(|name| !failed_in(record, name)) {
+            if let Some(holding) = self.holding_mut(name, &record.deployment) {
+                holding.held_back = held_back(record, name);
+            }
+        }
+    }
+
+    fn verified(&mut self, record: &RunRecord) {
+        let Some((_, task)) = self.verifying.iter_mut().find(|(name, _)| *name == record.job) else { return };
+        task.last_attempt = Some(record.clone());
+        let destination = task.destination.clone();
+        if record.outcome == Some(RunOutcome::Good)
+            && let Some(holding) = self.holding_mut(&destination, &record.deployment)
+        {
+            holding.last_verified = record.finished;
+        }
+    }
+
+    pub(super) fn set_holding(
+        &mut self,
+        destination: &DestinationName,
+        deployment: &DeploymentName,
+        seen: Result<Holding, String>,
+        settled: bool,
+        now: Timestamp,
+    ) {
+        let Some(status) = self.destination_mut(destination) else { return };
+        status.checked = Some(now);
+        status.up = Some(seen.is_ok());
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(problem) => {
+                status.problem = Some(problem);
+                return;
+            }
+        };
+        status.problem = None;
+        let holding = status.holdings.entry(deployment.clone()).or_default();
+        holding.states =
+            seen.inventory.states.iter().map(|(state, count)| ((*state).to_owned(), *count)).collect();
+        holding.stored_bytes = seen.inventory.stored_bytes;
+        holding.newest_good = seen.newest_good;
+        holding.frozen_since = seen.inventory.frozen_since;
+        holding.oldest_read = seen.inventory.oldest_read;
+        let known = self.known.entry((destination.clone(), deployment.clone())).or_default();
+        *known = if settled { seen.snapshots } else { seen.snapshots.max(*known) };
+    }
+
+    /// How many snapshots of a deployment are known to be in each destination.
+    pub(super) fn known_of(&self, deployment: &DeploymentName) -> BTreeMap<DestinationName, u64> {
+        let of_it = self.known.iter().filter(|((_, known_deployment), _)| known_deployment == deployment);
+        of_it.map(|((destination, _), number)| (destination.clone(), *number)).collect()
+    }
+}
+
+/// Whether a run got as far as retention.
+pub(crate) fn went_through(record: &RunRecord) -> bool {
+    matches!(record.outcome, Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect))
+}
+
+/// Whether a run failed in that destination.
+pub(crate) fn failed_in(record: &RunRecord, name: &DestinationName) -> bool {
+    record.destinations.iter().any(|result| result.destination == *name && result.problem.is_some())
+}
+
+/// Why the run did not remove from that destination what it should have. A run's warnings about a destination begin with
+/// its name; those about single folders are no reason.
+pub(crate) fn held_back(record: &RunRecord, name: &DestinationName) -> Vec<String> {
+    let prefix = format!("{name}: ");
+    let about_it = record.warnings.iter().filter_map(|warning| warning.strip_prefix(&prefix));
+    about_it.filter(|text| !text.ends_with("`convault list` shows more")).map(str::to_owned).collect()
+}
+
+fn destination_status(name: &DestinationName, location: String) -> DestinationStatus {
+    DestinationStatus {
+        destination: name.clone(),
+        location,
+        up: None,
+        problem: None,
+        checked: None,
+        abilities: None,
+        holdings: BTreeMap::new(),
+    }
+}
+
+fn verify_status(task: &VerifyTask) -> VerifyStatus {
+    VerifyStatus {
+        destination: task.destination.clone(),
+        deployment: task.deployment.clone(),
+        schedule: task.settings.schedule.expression().to_owned(),
+        next_due: None,
+        read_all_within_seconds: task.settings.read_all_within.as_secs_f64(),
+        last_attempt: None,
+    }
+}
+
+fn job_status(job: &JobSettings, now: Timestamp) -> JobStatus {
+    let schedule = job.schedule.as_ref();
+    JobStatus {
+        job: job.name.clone(),
+        deployment: job.deployment.clone(),
+        destinations: job.to.clone(),
+        schedule: schedule.map(|schedule| schedule.expression().to_owned()),
+        time_zone: schedule.map_or_else(|| "UTC".to_owned(), |schedule| schedule.time_zone_name().to_owned()),
+        next_due: None,
+        expected_interval_seconds: schedule.and_then(|schedule| schedule.expected_interval_seconds(now)),
+        running: None,
+        last_attempt: None,
+        last_success: None,
+        runs: RunOutcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect(),
+        retries: 0,
+        read_bytes: 0,
+        stored_bytes: 0,
+        durations: DurationHistogram::default(),
+    }
+}
+
+fn count(job: &mut JobStatus, record: &RunRecord) {
+    let Some(outcome) = record.outcome else { return };
+    *job.runs.entry(outcome.as_str().to_owned()).or_default() += 1;
+    job.read_bytes += record.read_bytes;
+    job.stored_bytes += record.stored_bytes();
+    if let Some(seconds) = record.elapsed_seconds() {
+        job.durations.observe(seconds);
+    }
+    if matches!(outcome, RunOutcome::Good | RunOutcome::Partial) {
+        job.last_success = Some(record.clone());
+    }
+    job.last_attempt = Some(record.clone());
+}

@@ -1,0 +1,107 @@
+//! Looks at what destinations hold and can do, so that metrics are right without a run.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use convault_core::{Abilities, DeploymentName, DestinationName};
+use convault_jobs::{Inventory, Survey};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::{hub::Hub, worker::Worker};
+
+/// How often destinations are looked at when no run does it.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+
+/// What a destination holds of a deployment.
+pub(crate) struct Holding {
+    pub(crate) inventory: Inventory,
+    pub(crate) newest_good: Option<Timestamp>,
+    /// How many snapshots there are, of whatever standing.
+    pub(crate) snapshots: u64,
+}
+
+impl Holding {
+    fn of(survey: &Survey) -> Self {
+        Self {
+            inventory: Inventory::of(survey),
+            newest_good: survey.good().first().map(|snapshot| snapshot.manifest.snapshot_time()),
+            snapshots: survey.known().manifests,
+        }
+    }
+}
+
+/// Looks at every deployment in every destination it is stored in, at start and then every hour.
+pub(crate) async fn look_at_holdings(worker: Arc<Worker>, hub: Arc<Hub>, stop: CancellationToken) {
+    let jobs = worker.settings.jobs.iter();
+    let places: BTreeSet<(&DestinationName, &DeploymentName)> =
+        jobs.flat_map(|job| job.to.iter().map(|name| (name, &job.deployment))).collect();
+    loop {
+        for (destination, deployment) in &places {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = look(&worker, &hub, destination, deployment, false) => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Looks at one deployment in one destination. `settled` is for a look after a run whose pruning went through.
+pub(crate) async fn look(
+    worker: &Worker,
+    hub: &Hub,
+    name: &DestinationName,
+    deployment: &DeploymentName,
+    settled: bool,
+) {
+    let Some(destination) = worker.destinations.get(name) else { return };
+    let now = worker.clock.now();
+    let seen = convault_jobs::survey(destination, deployment, &worker.dead_runs, now).await;
+    let seen = seen.map(|survey| Holding::of(&survey)).map_err(|error| convault_jobs::chain(&error));
+    hub.set_holding(name, deployment, seen, settled);
+}
+
+/// Tries out once what each destination can do. One that does not answer is left for the next start.
+pub(crate) async fn look_at_abilities(worker: Arc<Worker>, hub: Arc<Hub>, stop: CancellationToken) {
+    for (name, destination) in &worker.destinations {
+        let tried = async {
+            match &worker.sharing {
+                Some(sharing) if sharing.destination() == name => sharing.abilities().await.cloned(),
+                _ => Ok(destination.store.abilities().await?),
+            }
+        };
+        let tried = tokio::select! {
+            () = stop.cancelled() => return,
+            tried = tried => tried,
+        };
+        match tried {
+            Ok(abilities) => {
+                warn_of(name, &abilities, destination.object_lock.is_some());
+                hub.set_abilities(name, abilities);
+            }
+            Err(error) => {
+                tracing::warn!(destination = %name, "what it can do is not known: {}", convault_jobs::chain(&error));
+            }
+        }
+    }
+}
+
+fn warn_of(name: &DestinationName, abilities: &Abilities, locks_wanted: bool) {
+    if let Some(lock) = abilities.default_lock {
+        tracing::warn!(
+            destination = %name,
+            days = lock.days,
+            "the bucket locks every new object by default, also what belongs to no good snapshot: failed runs and \
+             leftovers then stay that long; take the default off and set `object_lock` instead"
+        );
+    }
+    if locks_wanted && abilities.locks != convault_core::Ability::Works {
+        tracing::warn!(
+            destination = %name,
+            "the settings ask for `object_lock`, but the bucket was not made with Object Lock: nothing is locked there"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! What runs: a job of the settings, or the daemon's own task of verifying one deployment in one destination.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use convault_core::{DeploymentName, DestinationName, JobName, StartRequest, Verb};
+use convault_scheduler::Cancel;
+use convault_settings::{JobSettings, Settings, VerifySettings};
+use jiff::Timestamp;
+
+/// The verifying of one deployment in one destination.
+#[derive(Debug, Clone)]
+pub(crate) struct VerifyTask {
+    pub(crate) name: JobName,
+    pub(crate) destination: DestinationName,
+    pub(crate) deployment: DeploymentName,
+    pub(crate) settings: VerifySettings,
+    /// As long as the longest of the jobs that store there may take.
+    pub(crate) time_out: Duration,
+}
+
+/// The verify tasks of the settings: for each destination that is verified, one for each deployment stored there.
+pub(crate) fn verify_tasks(settings: &Settings) -> Vec<VerifyTask> {
+    let mut tasks = Vec::new();
+    for destination in &settings.destinations {
+        let Some(verify) = &destination.verify else { continue };
+        let mut limits: BTreeMap<&DeploymentName, Duration> = BTreeMap::new();
+        for job in settings.jobs.iter().filter(|job| job.to.contains(&destination.name)) {
+            let limit = limits.entry(&job.deployment).or_default();
+            *limit = job.time_out.max(*limit);
+        }
+        tasks.extend(limits.into_iter().map(|(deployment, time_out)| VerifyTask {
+            name: JobName::verify(&destination.name, deployment),
+            destination: destination.name.clone(),
+            deployment: deployment.clone(),
+            settings: verify.clone(),
+            time_out,
+        }));
+    }
+    tasks
+}
+
+/// What runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Task<'a> {
+    Job(&'a JobSettings),
+    Verify(&'a VerifyTask),
+}
+
+impl<'a> Task<'a> {
+    pub(crate) fn name(self) -> &'a JobName {
+        match self {
+            Self::Job(job) => &job.name,
+            Self::Verify(task) => &task.name,
+        }
+    }
+
+    pub(crate) fn deployment(self) -> &'a DeploymentName {
+        match self {
+            Self::Job(job) => &job.deployment,
+            Self::Verify(task) => &task.deployment,
+        }
+    }
+
+    /// The destinations it uses, in order.
+    pub(crate) fn destinations(self) -> &'a [DestinationName] {
+        match self {
+            Self::Job(job) => &job.to,
+            Self::Verify(task) => std::slice::from_ref(&task.destination),
+        }
+    }
+
+    /// What it does when it is due.
+    pub(crate) fn verb(self) -> Verb {
+        match self {
+            Self::Job(_) => Verb::Backup,
+            Self::Verify(_) => Verb::Verify,
+        }
+    }
+}
+
+/// One run to be made.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) task: Task<'a>,
+    pub(crate) request: StartRequest,
+    /// The time it was due, for a scheduled run.
+    pub(crate) due: Option<Timestamp>,
+    /// How many snapshots are known to be in each destination.
+    pub(crate) known: BTreeMap<DestinationName, u64>,
+    /// The scheduler's wish that it stops, where a scheduler runs it.
+    pub(crate) cancel: Option<Cancel>,
+}
