@@ -259,7 +259,8 @@ impl Repair<'_> {
     /// and trusted and speaks of objects that are all here.
     async fn older_version(&self, folder: &Folder, layout: &Layout) -> Result<Option<Bytes>, JobError> {
         let key = layout.manifest(&folder.id);
-        let mut versions = self.store().list_versions(&key);
+        // SeaweedFS lists the versions below a folder whole, and those below any other prefix not always.
+        let mut versions = self.store().list_versions(&layout.snapshot_prefix(&folder.id));
         loop {
             let version = match versions.try_next().await {
                 Ok(Some(version)) => version,

@@ -274,7 +274,7 @@ async fn read_prunes(
             records.extend(usable);
         }
     }
-    records.sort_by(|a, b| a.run.cmp(&b.run));
+    records.sort_by(|a, b| (a.at, &a.run).cmp(&(b.at, &b.run)));
     Ok(records)
 }
 

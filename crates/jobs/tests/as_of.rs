@@ -136,21 +136,21 @@ async fn the_past_is_whole(
     rob(&*store).await;
     assert_ne!(everything(&*store).await, before);
 
-    let past = AsOf::new(reader.clone(), time);
-    assert_eq!(everything(&past).await, before);
-    assert_eq!(past.list_folders("crm/snapshots/").await.unwrap(), ["1", "2"]);
-    assert_eq!(past.list_folders("").await.unwrap(), ["crm", "leases"]);
+    let earlier = AsOf::new(reader.clone(), time);
+    assert_eq!(everything(&earlier).await, before);
+    assert_eq!(earlier.list_folders("crm/snapshots/").await.unwrap(), ["1", "2"]);
+    assert_eq!(earlier.list_folders("").await.unwrap(), ["crm", "leases"]);
     for gone in
         ["crm/snapshots/0/manifest.json", "crm/snapshots/9/manifest.json", "never", "crm/snapshots/1/m"]
     {
-        assert_eq!(past.head(gone).await.unwrap_err().kind, StoreErrorKind::NotFound, "{gone}");
-        assert_eq!(past.get(gone, None).await.err().unwrap().kind, StoreErrorKind::NotFound, "{gone}");
+        assert_eq!(earlier.head(gone).await.unwrap_err().kind, StoreErrorKind::NotFound, "{gone}");
+        assert_eq!(earlier.get(gone, None).await.err().unwrap().kind, StoreErrorKind::NotFound, "{gone}");
     }
-    let range = past.get("crm/snapshots/2/snapshot.zip", Some(10..13)).await.unwrap();
+    let range = earlier.get("crm/snapshots/2/snapshot.zip", Some(10..13)).await.unwrap();
     assert_eq!(range.try_collect::<Vec<_>>().await.unwrap().concat(), b"222");
 
-    let earlier = AsOf::new(reader.clone(), beginning);
-    assert!(everything(&earlier).await.is_empty());
+    let before_all = AsOf::new(reader.clone(), beginning);
+    assert!(everything(&before_all).await.is_empty());
     let after = AsOf::new(reader, now() + SignedDuration::from_hours(1));
     assert_eq!(everything(&after).await, everything(&*store).await);
 }

@@ -43,8 +43,8 @@ struct House {
 
 impl House {
     async fn new(signed: bool) -> Self {
-        let signer = signed.then(|| SigningKey::generate().0);
-        let trust = Trust::new(signer, &TrustedKeys::default());
+        let key = signed.then(|| SigningKey::generate().0);
+        let trust = Trust::new(key, &TrustedKeys::default());
         let clock = TestClock::default();
         let house = Self { near: memory_at("near", &clock), far: memory_at("far", &clock), trust, clock };
         for day in 0..3 {

@@ -11,6 +11,10 @@ use crate::{
     export::{FakeSource, export_of, sound},
 };
 
+fn rules() -> PruneRules {
+    PruneRules::new(Keep::default(), TimeZone::UTC)
+}
+
 struct House {
     store: MemoryStore,
     clock: TestClock,
@@ -29,10 +33,6 @@ impl House {
             assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
         }
         house
-    }
-
-    fn rules(&self) -> PruneRules {
-        PruneRules::new(Keep::default(), TimeZone::UTC)
     }
 
     async fn prune_by(&self, rules: &PruneRules) -> Pruned {
@@ -63,10 +63,10 @@ async fn a_run_that_was_cut_off_is_interrupted_and_its_rest_goes_after_the_grace
     let survey = house.survey().await;
     let folder = survey.folders.iter().find(|folder| folder.id == run.context.id).unwrap();
     assert!(matches!(folder.state, FolderState::Interrupted), "{:?}", folder.state);
-    house.prune_by(&house.rules()).await;
+    house.prune_by(&rules()).await;
     assert_eq!(house.snapshot_keys().len(), kept.len() + 1, "the grace is not over");
     house.clock.advance_hours(24 * 8);
-    assert_eq!(house.prune_by(&house.rules()).await.leftovers, 1);
+    assert_eq!(house.prune_by(&rules()).await.leftovers, 1);
     assert_eq!(house.snapshot_keys(), kept);
 }
 
@@ -77,7 +77,7 @@ async fn a_folder_whose_manifest_is_gone_is_headless_and_never_swept() {
     house.store.delete(&format!("crm/snapshots/{id}/manifest.json")).await.unwrap();
     let before = house.snapshot_keys();
     house.clock.advance_hours(24 * 400);
-    let rules = PruneRules { accept_missing: true, sweep_limit_percent: 100, ..house.rules() };
+    let rules = PruneRules { accept_missing: true, sweep_limit_percent: 100, ..self::rules() };
     house.prune_by(&rules).await;
     assert_eq!(house.snapshot_keys(), before);
     let survey = house.survey().await;
@@ -92,7 +92,7 @@ async fn fewer_manifests_than_were_known_stop_every_deletion_until_a_person_says
         house.store.delete(key).await.unwrap();
     }
     let keep = Keep { last: 1, at_least_verified: 1, ..Keep::default() };
-    let rules = PruneRules { keep, ..house.rules() };
+    let rules = PruneRules { keep, ..self::rules() };
     let pruned = house.prune_by(&rules).await;
     assert_eq!(pruned.removed, []);
     assert!(pruned.held_back[0].contains("only 3 of 4 snapshots"), "{:?}", pruned.held_back);
@@ -104,7 +104,7 @@ async fn fewer_manifests_than_were_known_stop_every_deletion_until_a_person_says
 #[tokio::test(start_paused = true)]
 async fn what_this_machine_knows_stops_deletions_as_well() {
     let house = House::with(2).await;
-    let pruned = house.prune_by(&PruneRules { known_locally: Some(5), ..house.rules() }).await;
+    let pruned = house.prune_by(&PruneRules { known_locally: Some(5), ..rules() }).await;
     assert!(pruned.held_back[0].contains("only 2 of 5 snapshots"), "{:?}", pruned.held_back);
 }
 
@@ -114,9 +114,9 @@ async fn a_stray_object_goes_after_the_grace_but_many_of_them_do_not() {
     let id = house.survey().await.folders[0].id.clone();
     let stray = format!("crm/snapshots/{id}/stray");
     house.store.put(&stray, Bytes::from_static(b"x"), PutMode::IfAbsent).await.unwrap();
-    assert_eq!(house.prune_by(&house.rules()).await.leftovers, 0, "it is young");
+    assert_eq!(house.prune_by(&rules()).await.leftovers, 0, "it is young");
     house.clock.advance_hours(24 * 8);
-    assert_eq!(house.prune_by(&house.rules()).await.leftovers, 1);
+    assert_eq!(house.prune_by(&rules()).await.leftovers, 1);
     assert!(house.store.contents(&stray).is_none());
 
     for number in 0..4 {
@@ -124,10 +124,10 @@ async fn a_stray_object_goes_after_the_grace_but_many_of_them_do_not() {
         house.store.put(&key, Bytes::from_static(b"x"), PutMode::IfAbsent).await.unwrap();
     }
     house.clock.advance_hours(24 * 8);
-    let pruned = house.prune_by(&house.rules()).await;
+    let pruned = house.prune_by(&rules()).await;
     assert_eq!(pruned.leftovers, 0);
     assert!(pruned.held_back[0].contains("more than 5 %"), "{:?}", pruned.held_back);
-    let allowed = PruneRules { sweep_limit_percent: 50, ..house.rules() };
+    let allowed = PruneRules { sweep_limit_percent: 50, ..rules() };
     assert_eq!(house.prune_by(&allowed).await.leftovers, 4);
 }
 
@@ -173,7 +173,7 @@ async fn an_append_only_destination_is_written_to_and_nothing_else() {
 async fn a_prune_that_was_cut_off_is_finished_by_the_next() {
     let house = House::with(4).await;
     let keep = Keep { last: 1, at_least_verified: 1, ..Keep::default() };
-    let rules = PruneRules { keep, ..house.rules() };
+    let rules = PruneRules { keep, ..self::rules() };
     let to = destination(&house.store);
     let run = Run::at(&house.clock);
     let plan = convault_jobs::plan_prune(&to, &crm(), &rules, house.clock.now()).await.unwrap();
