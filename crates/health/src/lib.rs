@@ -8,6 +8,7 @@
 
 mod access;
 mod api;
+mod attention;
 mod intervals;
 mod metrics;
 mod page;
@@ -15,6 +16,7 @@ mod probes;
 mod problem;
 mod router;
 mod server;
+mod verdict;
 mod words;
 
 pub use access::Access;

@@ -22,6 +22,15 @@ impl<T: fmt::Display> fmt::Display for Escaped<T> {
     }
 }
 
+/// Text as HTML, with what is in backticks as code.
+pub(crate) fn with_code(text: &str) -> String {
+    let parts = text.split('`').enumerate().map(|(number, part)| {
+        let part = Escaped(part);
+        if number % 2 == 1 { format!("<code>{part}</code>") } else { part.to_string() }
+    });
+    parts.collect()
+}
+
 /// A length of time in its two largest units: `3 d 4 h`, `12 min`, `5 s`.
 pub(crate) fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().unsigned_abs();
@@ -117,6 +126,11 @@ mod tests {
         let spans =
             [5, 61, 3600, 3720, 86_400, 100_000].map(|seconds| span(SignedDuration::from_secs(seconds)));
         assert_eq!(spans, ["5 s", "1 min", "1 h", "1 h 2 min", "1 d", "1 d 3 h"]);
+    }
+
+    #[test]
+    fn what_is_in_backticks_becomes_code() {
+        assert_eq!(with_code("see `a < b`, then `c`."), "see <code>a &lt; b</code>, then <code>c</code>.");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::{Labels, Out, number};
 pub(super) fn write(out: &mut Out<'_>, status: &Status) -> Result<(), Error> {
     let shared = status.coordination.as_ref();
     let help = "Leases that this daemon holds; absent where it shares no work.";
-    let held = shared.map(|shared| (labels(shared), number(shared.held.len() as u64)));
-    out.gauges("leases_held", None, help, held)?;
+    let leases = shared.map(|shared| (labels(shared), number(shared.held.len() as u64)));
+    out.gauges("leases_held", None, help, leases)?;
     let help = "Leases lost since the daemon started; absent where it shares no work.";
     out.counters("lease_lost", None, help, shared.map(|shared| (labels(shared), shared.lost)))?;
     let help = "Runs left to another daemon since this one started; absent where it shares no work.";

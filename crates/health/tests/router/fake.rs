@@ -12,9 +12,10 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use convault_core::{
-    Abilities, Ability, Control, ControlError, CoordinationStatus, DeploymentName, DestinationName,
-    DestinationResult, DestinationStatus, DurationHistogram, HoldingStatus, JobName, JobStatus, MarkWish,
-    RunEvent, RunId, RunOutcome, RunRecord, Secret, StartRequest, Status, Verb, VerifyStatus,
+    Abilities, Ability, Control, ControlError, CoordinationStatus, DefaultLock, DeploymentName,
+    DestinationName, DestinationResult, DestinationStatus, DurationHistogram, HoldingStatus, JobName,
+    JobStatus, LockMode, MarkWish, RunEvent, RunId, RunOutcome, RunRecord, Secret, StartRequest, Status,
+    Verb, VerifyStatus,
 };
 use convault_health::{Access, router};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -181,6 +182,48 @@ pub(crate) fn status() -> Status {
             lost: 0,
         }),
     }
+}
+
+/// A status in which everything went wrong with what `offsite` holds.
+pub(crate) fn alarming() -> Status {
+    let mut status = status();
+    status.jobs[0].last_attempt = Some(RunRecord {
+        message: "stored, but suspect: table orders has 40 % fewer documents".to_owned(),
+        ..run(RunOutcome::Suspect)
+    });
+    let place = &mut status.destinations[0];
+    let seen = place.abilities.as_mut().unwrap();
+    seen.finish_if_absent = Ability::Ignored;
+    seen.versions = Ability::Refused;
+    seen.default_lock = Some(DefaultLock { mode: LockMode::Governance, days: 30 });
+    let folders = [
+        ("good", 0),
+        ("suspect", 1),
+        ("damaged", 2),
+        ("headless", 1),
+        ("unreadable", 1),
+        ("untrusted", 3),
+        ("interrupted", 1),
+    ];
+    let holding = place.holdings.values_mut().next().unwrap();
+    *holding = HoldingStatus {
+        states: folders.map(|(state, number)| (state.to_owned(), number)).into(),
+        stored_bytes: 7_300_000_000,
+        newest_good: None,
+        frozen_since: Some(at("2026-11-22T03:00:01Z")),
+        oldest_read: Some(at("2026-10-01T05:00:00Z")),
+        last_verified: Some(at("2026-11-12T05:02:00Z")),
+        held_back: ["first reason", "second reason", "third reason", "fourth reason"]
+            .map(str::to_owned)
+            .into(),
+    };
+    status.verifying[0].last_attempt = Some(RunRecord {
+        verb: Verb::Verify,
+        message: "2 snapshots are damaged".to_owned(),
+        ..run(RunOutcome::Failed)
+    });
+    status.coordination.as_mut().unwrap().lost = 3;
+    status
 }
 
 /// What a store that can do everything was seen to do.

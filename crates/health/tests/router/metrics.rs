@@ -226,6 +226,18 @@ fn the_documented_table_and_the_metrics_agree() {
     assert_eq!(written, documented);
 }
 
+#[test]
+fn the_alert_rules_name_only_metrics_that_there_are() {
+    let rules = include_str!("../../../../deploy/prometheus/convault.rules.yml");
+    let parsed = parse(&convault_health::render_metrics(&status()).unwrap());
+    let there: BTreeSet<&str> = parsed.samples.iter().map(|sample| sample.name.as_str()).collect();
+    let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let named: BTreeSet<&str> =
+        rules.split(|character| !is_name(character)).filter(|word| word.starts_with("convault_")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    assert!(named.is_subset(&there), "{:?} do not exist", named.difference(&there));
+}
+
 /// A metric family as a row of the documented table.
 fn row(parsed: &Parsed, family: &str, kind: &str) -> [String; 4] {
     let suffix = match kind {

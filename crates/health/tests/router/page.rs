@@ -1,9 +1,9 @@
 //! The status page.
 
 use axum::http::StatusCode;
-use convault_core::RunOutcome;
+use convault_core::{HoldingStatus, RunOutcome};
 
-use crate::fake::{Rig, at, run};
+use crate::fake::{Rig, alarming, at, run};
 
 #[tokio::test]
 async fn the_page_shows_jobs_destinations_and_runs_and_escapes_everything() {
@@ -58,4 +58,80 @@ async fn a_snapshot_older_than_its_schedule_allows_is_late() {
     let rig = Rig::loopback();
     rig.control.status.lock().unwrap().now = at("2026-11-23T03:40:00Z");
     assert!(rig.get("/").await.body.contains("Job nightly: backup is late."));
+}
+
+#[tokio::test]
+async fn whatever_is_alarming_is_said_with_its_remedy() {
+    let rig = Rig::loopback();
+    *rig.control.status.lock().unwrap() = alarming();
+    let page = rig.get("/").await.body;
+    let banner = &page[..page.find("<h2>Jobs</h2>").unwrap()];
+    for said in [
+        "2 snapshots of crm in offsite are damaged",
+        "1 snapshot of crm in offsite is headless",
+        "1 snapshot of crm in offsite is unreadable",
+        "3 snapshots of crm in offsite are untrusted",
+        "<code>convault repair</code>",
+        "<code>signing.trusted_keys</code>",
+        "There is no good snapshot of crm in offsite.",
+        "<code>convault backup nightly</code>",
+        "Pruning of crm in offsite is frozen: the newest snapshot, of 1 h 1 min ago, is suspect.",
+        "<code>convault accept 20261122T030000Z-000007</code>",
+        "held back: first reason; second reason; third reason; and 1 more.",
+        "Verify of crm in offsite is overdue: it last found everything sound 9 d 23 h ago.",
+        "<code>convault verify --deployment crm --destination offsite --read-data</code>",
+        "30 d are allowed",
+        "The last verify of crm in offsite ended as failed: 2 snapshots are damaged.",
+        "The bucket of offsite locks every new object by itself, for 30 d.",
+    ] {
+        assert!(banner.contains(said), "{said} is missing in {banner}");
+    }
+    let mild = banner.find("held back").unwrap();
+    assert!(banner.rfind("overdue").unwrap() < mild, "what is urgent comes first");
+}
+
+#[tokio::test]
+async fn the_page_says_what_a_store_can_do_and_how_work_is_shared() {
+    let rig = Rig::loopback();
+    let calm = rig.get("/").await.body;
+    for shown in
+        ["5 good", "1 suspect", "conditional writes</span>", "Shared work", "backup-1", "within 20 d 23 h"]
+    {
+        assert!(calm.contains(shown), "{shown} is missing");
+    }
+    *rig.control.status.lock().unwrap() = alarming();
+    let page = rig.get("/").await.body;
+    for shown in
+        ["no versions", "conditional writes ignored", "pruning frozen", "pruning held back", "3 untrusted"]
+    {
+        assert!(page.contains(shown), "{shown} is missing");
+    }
+    rig.control.status.lock().unwrap().coordination = None;
+    assert!(!rig.get("/").await.body.contains("Shared work"));
+}
+
+#[tokio::test]
+async fn a_new_destination_that_nothing_was_sent_to_is_no_alarm() {
+    let rig = Rig::loopback();
+    {
+        let mut status = rig.control.status.lock().unwrap();
+        status.jobs[0].last_success = None;
+        status.jobs[0].last_attempt = None;
+        status.destinations[0].holdings.values_mut().for_each(|holding| *holding = HoldingStatus::default());
+    }
+    assert!(rig.get("/").await.body.contains("All is well."));
+}
+
+#[tokio::test]
+async fn a_verify_that_never_found_all_sound_is_overdue_by_the_start_of_the_daemon() {
+    let rig = Rig::loopback();
+    {
+        let mut status = rig.control.status.lock().unwrap();
+        let holding = status.destinations[0].holdings.values_mut().next().unwrap();
+        holding.last_verified = None;
+    }
+    // It started two days, four hours and two minutes ago, and verify comes daily.
+    assert!(rig.get("/").await.body.contains("it has never found everything sound"));
+    rig.control.status.lock().unwrap().started = at("2026-11-21T00:00:00Z");
+    assert!(rig.get("/").await.body.contains("All is well."));
 }

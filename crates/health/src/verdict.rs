@@ -1,0 +1,47 @@
+//! [`Verdict`]: how something is to be seen.
+
+use convault_core::{JobStatus, RunOutcome};
+use jiff::Timestamp;
+
+/// How much later than its schedule allows something may be before it is called late: the same half hour as in the
+/// alert rules, for the run itself and its jitter.
+pub(crate) const LATE_AFTER_SECONDS: f64 = 1800.0;
+
+/// A colour and a word.
+pub(crate) struct Verdict {
+    pub(crate) class: &'static str,
+    pub(crate) word: &'static str,
+}
+
+impl Verdict {
+    /// How a job does.
+    pub(crate) fn of_job(job: &JobStatus, now: Timestamp) -> Self {
+        let finished = job.last_success.as_ref().and_then(|run| run.finished);
+        let age = finished.map(|time| now.duration_since(time).as_secs_f64());
+        let late = age
+            .zip(job.expected_interval_seconds)
+            .is_some_and(|(age, limit)| age > limit + LATE_AFTER_SECONDS);
+        let last = job.last_attempt.as_ref().and_then(|run| run.outcome);
+        let (class, word) = match last {
+            Some(RunOutcome::Failed) => ("bad", "last run failed"),
+            Some(RunOutcome::Suspect) => ("bad", "last snapshot is suspect"),
+            Some(RunOutcome::Interrupted) => ("bad", "last run was interrupted"),
+            _ if late => ("bad", "backup is late"),
+            Some(RunOutcome::Partial) => ("warn", "a destination has no snapshot of the last run"),
+            Some(RunOutcome::Cancelled) => ("warn", "last run was cancelled"),
+            Some(RunOutcome::Good) => ("good", "good"),
+            None => ("info", "no run yet"),
+        };
+        Self { class, word }
+    }
+
+    /// The colour of an outcome; of a run that goes on, where there is none yet.
+    pub(crate) fn class_of(outcome: Option<RunOutcome>) -> &'static str {
+        match outcome {
+            Some(RunOutcome::Good) => "good",
+            Some(RunOutcome::Failed | RunOutcome::Suspect | RunOutcome::Interrupted) => "bad",
+            Some(RunOutcome::Partial | RunOutcome::Cancelled) => "warn",
+            None => "info",
+        }
+    }
+}
