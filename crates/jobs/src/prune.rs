@@ -360,8 +360,8 @@ fn left_alone(survey: &Survey) -> Vec<(SnapshotId, String)> {
     survey.folders.iter().filter_map(|folder| Some((folder.id.clone(), why(&folder.state)?))).collect()
 }
 
-/// Plans and prunes. Under a lease only what was planned a lease ago is removed: what `earlier` planned, or else what
-/// a first plan says that is made now and left to age.
+/// Plans and prunes. Under a lease only that is removed which `earlier` planned as well, or else a first plan made now,
+/// and only once that plan is a whole lease old: whoever had the lease before has noticed by then.
 pub async fn retain(
     destination: &Destination,
     deployment: &DeploymentName,
@@ -371,18 +371,15 @@ pub async fn retain(
 ) -> Result<Pruned, JobError> {
     let mut plan = plan_prune(destination, deployment, rules, context.clock.now()).await?;
     if let Some(lease) = &context.lease {
-        let is_old_enough = |plan: &PrunePlan| plan.made.elapsed() >= lease.duration();
-        let earlier = match earlier.filter(is_old_enough) {
-            Some(earlier) => earlier,
-            None if plan.removals.is_empty() && plan.leftovers.is_empty() => plan.clone(),
-            None => {
-                context.or_stop(tokio::time::sleep(lease.duration())).await?;
-                let first = plan;
-                plan = plan_prune(destination, deployment, rules, context.clock.now()).await?;
-                first
-            }
-        };
+        let earlier = earlier.unwrap_or_else(|| plan.clone());
         plan.keep_to(&earlier);
+        let young = lease.duration().saturating_sub(earlier.made.elapsed());
+        let removes = !(plan.removals.is_empty() && plan.leftovers.is_empty());
+        if removes && !young.is_zero() {
+            context.or_stop(tokio::time::sleep(young)).await?;
+            plan = plan_prune(destination, deployment, rules, context.clock.now()).await?;
+            plan.keep_to(&earlier);
+        }
     }
     prune(destination, &plan, rules, context).await
 }

@@ -96,8 +96,10 @@ impl HeldLease {
     }
 
     /// Whether the holder before gave the lease back. Otherwise (it died, was cut off, or somebody removed the record)
-    /// the record may not say what it had done by then: whoever wants a due time looks for its snapshot first, *after*
-    /// something with this fencing number is in the destination, so that what the other still writes is fenced off.
+    /// the record may not say what it had done by then, and a write of it may still arrive: whoever wants a due time
+    /// looks for its snapshot *after* something with this fencing number is in the destination, so that what arrives
+    /// later is fenced off. It speaks of the holder directly before: one that had itself taken over from a dead one,
+    /// and failed, gives the lease back too. So a look at the beginning of a run is needed whatever this says.
     pub fn was_given_back(&self) -> bool {
         self.tenure.given_back
     }
