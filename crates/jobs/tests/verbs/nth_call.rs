@@ -62,15 +62,15 @@ async fn check(operation: MemoryOperation, nth: u64, fault: MemoryFault, size: u
     assert_eq!(again.outcome, Some(RunOutcome::Good), "{place}: the next run: {}", again.message);
 }
 
-async fn check_every_call(size: usize) {
+async fn check_every_call(size: usize, faults: &[MemoryFault]) {
     let store = with_a_snapshot().await;
     let before = calls(&store);
     back_up_into(&job(), &FakeSource::of(sound(size)).days_later(1), &[&store]).await;
     let after = calls(&store);
     for operation in OPERATIONS {
         for nth in 1..=after[&operation] - before[&operation] {
-            for fault in FAULTS {
-                check(operation, nth, fault, size).await;
+            for fault in faults {
+                check(operation, nth, *fault, size).await;
             }
         }
     }
@@ -78,10 +78,11 @@ async fn check_every_call(size: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn whichever_call_fails_a_small_export_is_stored_whole_or_not_at_all() {
-    check_every_call(SMALL).await;
+    check_every_call(SMALL, &FAULTS).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn whichever_call_fails_a_large_export_is_stored_whole_or_not_at_all() {
-    check_every_call(TWO_PARTS).await;
+    // Hashing such a one takes its time: that a failure is final is seen with the small one.
+    check_every_call(TWO_PARTS, &[MemoryFault::LoseAnswer]).await;
 }
