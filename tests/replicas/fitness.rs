@@ -1,9 +1,9 @@
-//! A store in which two daemons could hold one lease is found out by trying, and refused.
+//! Leases over S3: what a store must be fit for is found out by trying, and an unfit one is refused.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use convault_core::{DestinationName, Secret, Store as _};
-use convault_jobs::Leases;
+use convault_core::{DeploymentName, DestinationName, Holder, JobName, Secret, Store as _, SystemClock};
+use convault_jobs::{Attempt, Leases};
 use convault_simulator::s3::{RunningS3, S3Fault, S3Server, S3ServerConfig};
 use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
 
@@ -45,4 +45,28 @@ async fn a_store_that_ignores_conditions_is_refused_and_one_that_honours_them_is
     let refused = Leases::check_store(&store, &store.abilities().await.unwrap()).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("overwrites all the same") && text.contains("one daemon only"), "{text}");
+}
+
+#[tokio::test]
+async fn a_lease_is_taken_renewed_given_back_and_taken_again_over_s3() {
+    let server = server().await;
+    let daemon = |instance: &str| {
+        let holder = Holder { instance: instance.to_owned(), host: "host".to_owned() };
+        // Short, so that the heartbeat is seen in a test that waits for real.
+        Leases::new(Arc::new(store(&server)), holder, Duration::from_secs(6), Arc::new(SystemClock))
+    };
+    let (a, b) = (daemon("a"), daemon("b"));
+    let (deployment, job) = (DeploymentName::new("crm").unwrap(), JobName::new("nightly").unwrap());
+    let due = "2026-11-22T03:00:00Z".parse().unwrap();
+    let wanted = Some((&job, due));
+    let Attempt::Held(held) = a.try_take(&deployment, wanted).await.unwrap() else { panic!() };
+    let elsewhere = b.try_take(&deployment, wanted).await.unwrap();
+    assert!(matches!(elsewhere, Attempt::Elsewhere { holder: Some(holder), .. } if holder.instance == "a"));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    held.check().await.unwrap();
+    assert!(matches!(b.try_take(&deployment, wanted).await.unwrap(), Attempt::Elsewhere { .. }));
+    held.release(Some((job.clone(), due))).await.unwrap();
+    assert!(matches!(b.try_take(&deployment, wanted).await.unwrap(), Attempt::Done));
+    let Attempt::Held(next) = b.try_take(&deployment, None).await.unwrap() else { panic!() };
+    assert_eq!((next.fence(), next.was_given_back()), (held.fence() + 1, true));
 }
