@@ -166,7 +166,7 @@ impl Rebuild<'_> {
         size_bytes: u64,
         sha256: Sha256,
     ) -> Result<StoredObject, JobError> {
-        let mut sent = sending.close(&self.context.stop).await;
+        let mut sent = sending.close(true, &self.context.stop).await;
         let lane = sent.lanes.pop().expect("it has one destination");
         let finishing = lane.result.map_err(|error| error.into_job_error(&self.context.stop))?;
         let stored = finishing.finish().await?;
@@ -227,7 +227,8 @@ impl Rebuild<'_> {
             recipients: Vec::new(),
             verification: Verification { at: now, checks },
             verdict: contents::verdict(contents::damage(findings, &[])),
-            fence: self.context.fence(),
+            // Not that of this run: beside the first run's start record it would fence off what came in between.
+            fence: start.as_ref().and_then(|start| start.fence),
             erasure: 0,
         }
     }

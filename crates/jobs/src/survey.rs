@@ -441,25 +441,19 @@ async fn without_manifest(
     Ok((state, start))
 }
 
+/// The start record of a folder, where it can be trusted: it tells what may be removed, and fences off.
 async fn own_start(look: &Look<'_>, id: &SnapshotId) -> Result<Option<RunStart>, JobError> {
-    match read_start(look.destination.store.as_ref(), look.layout, id).await {
-        Ok(start) => Ok(start.filter(|start| start.id == *id && start.deployment == *look.deployment)),
-        Err(JobError::Damaged { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The start record of a run; `None` where there is none that can be read.
-pub(crate) async fn read_start(
-    store: &dyn Store,
-    layout: &Layout,
-    id: &SnapshotId,
-) -> Result<Option<RunStart>, JobError> {
-    match read_small(store, &layout.run_start(id), LARGEST_MARK_BYTES).await {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let store = look.destination.store.as_ref();
+    let key = look.layout.run_start(id);
+    let bytes = match read_small(store, &key, LARGEST_MARK_BYTES).await {
+        Ok(bytes) => bytes,
+        Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+        Err(JobError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let start: Option<RunStart> = serde_json::from_slice(&bytes).ok();
+    let own = start.filter(|start| start.id == *id && start.deployment == *look.deployment);
+    Ok(if look.destination.trust.why_not(store, &key, &bytes).await?.is_none() { own } else { None })
 }
 
 /// Manifests written under a lease that had been lost do not count. A holder shows itself by its start record, which
@@ -468,8 +462,12 @@ fn fence_off(folders: &mut [Folder]) {
     let fences: Vec<(u64, Timestamp)> = folders.iter().filter_map(fence_of).collect();
     for folder in folders {
         let FolderState::Snapshot(snapshot) = &folder.state else { continue };
+        // What a repair wrote again carries the number of the run that made it first, and is no late write.
+        let repaired = folder.marks.iter().any(|mark| {
+            mark.kind == MarkKind::Repaired && mark.manifest_sha256 == Some(snapshot.manifest_sha256)
+        });
         let written = snapshot.written;
-        if is_fenced_off(snapshot.manifest.fence, written, fences.iter().copied()) {
+        if !repaired && is_fenced_off(snapshot.manifest.fence, written, fences.iter().copied()) {
             folder.state = FolderState::FencedOff(Box::new(snapshot.manifest.clone()));
         }
     }
