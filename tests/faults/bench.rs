@@ -1,14 +1,14 @@
 //! A deployment with one good snapshot in its destination, which is then spoiled.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use convault_convex_client::{ConnectionSettings, Url};
 use convault_core::{
-    Clock, DeploymentName, DestinationName, FilesMode, JobName, Keep, Kind, Manifest, RunId, RunOutcome,
-    RunRecord, Secret, Store, SystemClock, Verdict,
+    AnomalyLimits, Clock, DeploymentName, DestinationName, FilesMode, JobName, Keep, Kind, Manifest, RunId,
+    RunOutcome, RunRecord, Secret, SnapshotId, Store, SystemClock, Verdict,
 };
 use convault_exporter::{DeploymentSettings, DeploymentSource, PollSettings, RetrySettings};
-use convault_jobs::{BackupJob, LEAST_UPLOAD_MEMORY_BYTES, RunContext, VerifyDepth};
+use convault_jobs::{BackupJob, Destination, LEAST_UPLOAD_MEMORY_BYTES, RunContext, VerifyDepth};
 use convault_simulator::{Data, Database, Fault, RunningSimulator, Simulator, SimulatorConfig};
 use convault_uploader::MemoryStore;
 use jiff::tz::TimeZone;
@@ -90,7 +90,7 @@ impl Bench {
         }
         let manifest = self.newest(&record, 2).await;
         let Verdict::Suspect { problems } = manifest.verdict else { panic!("it counts as good") };
-        let newest_good = convault_jobs::find(self.store.as_ref(), &crm(), None).await.unwrap().unwrap();
+        let newest_good = self.find(None).await;
         assert_eq!(Some(newest_good.id), self.earlier.snapshot);
         problems.into_iter().flat_map(|problem| problem.ids).collect()
     }
@@ -104,18 +104,24 @@ impl Bench {
     /// The manifest of a run, where the destination holds so many snapshots.
     async fn newest(&self, record: &RunRecord, number: usize) -> Manifest {
         self.assert_stored(number).await;
-        let id = record.snapshot.as_ref().unwrap();
-        convault_jobs::find(self.store.as_ref(), &crm(), Some(id)).await.unwrap().unwrap()
+        self.find(record.snapshot.as_ref()).await
+    }
+
+    async fn find(&self, id: Option<&SnapshotId>) -> Manifest {
+        let destination = Destination::plain(Arc::clone(&self.store));
+        let found = convault_jobs::find(&destination, &crm(), id, SystemClock.now()).await.unwrap();
+        found.unwrap().manifest
     }
 
     /// Asserts that the destination holds so many snapshots, each with every byte in its place, and nothing unfinished.
     pub(crate) async fn assert_stored(&self, number: usize) {
-        let store = self.store.as_ref();
-        let report =
-            convault_jobs::verify(store, &crm(), &[], VerifyDepth::ReadData, &context()).await.unwrap();
+        let destination = Destination::plain(Arc::clone(&self.store));
+        let report = convault_jobs::verify(&destination, &crm(), &[], VerifyDepth::ReadData, &context())
+            .await
+            .unwrap();
         assert_eq!(report.faults, []);
-        assert_eq!((report.sound.len(), report.without_manifest.len()), (number, 0));
-        assert_eq!(store.list_uploads("").await.unwrap(), []);
+        assert_eq!((report.sound.len(), report.not_snapshots.len()), (number, 0));
+        assert_eq!(self.store.list_uploads("").await.unwrap(), []);
     }
 }
 
@@ -134,7 +140,8 @@ async fn run(
         ..DeploymentSettings::new(crm(), Some(url), simulator.key())
     };
     let source = DeploymentSource::new(settings, Arc::new(SystemClock));
-    let record = convault_jobs::backup(job, &source, std::slice::from_ref(store), &context()).await;
+    let destination = Destination::plain(Arc::clone(store));
+    let record = convault_jobs::backup(job, &source, &[destination], &context()).await;
     source.settle().await;
     record
 }
@@ -159,6 +166,10 @@ fn job() -> BackupJob {
         tags: Vec::new(),
         keep_until: None,
         files: FilesMode::Inline,
+        anomaly: AnomalyLimits::default(),
+        expected_interval: None,
+        clock_skew_limit: Duration::from_mins(5),
+        known: BTreeMap::new(),
         keep: Keep::default(),
         time_zone: TimeZone::UTC,
         export_deadline: Duration::from_mins(1),

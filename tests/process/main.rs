@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "a real process takes real time")]
 
+mod care;
 mod daemon;
+mod sharing;
+mod signing;
 mod support;
+mod thief;
 mod verbs;

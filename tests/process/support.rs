@@ -9,10 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use convault_core::Secret;
-use convault_simulator::{Data, Database, Fault, RunningSimulator, Simulator, SimulatorConfig};
+use convault_core::{DestinationName, Secret};
+use convault_simulator::{
+    Data, Database, Fault, RunningSimulator, Simulator, SimulatorConfig,
+    s3::{RunningS3, S3Server, S3ServerConfig},
+};
+use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
 
 pub(crate) const KEY: &str = "simulated|5ec2e7";
+const S3_ACCESS_KEY: &str = "convault";
+const S3_SECRET_KEY: &str = "convault-secret";
 
 /// One deployment, its settings, and a folder for everything.
 pub(crate) struct Setting {
@@ -41,14 +47,19 @@ impl Setting {
 
     /// Writes the settings anew: directory destinations of these names, and more lines for the job.
     pub(crate) fn write_settings(&self, destinations: &[&str], job: &str) {
+        self.write_all_settings(destinations, "", "", job);
+    }
+
+    /// The same, with more lines for the daemon and with more sections.
+    pub(crate) fn write_all_settings(&self, destinations: &[&str], daemon: &str, sections: &str, job: &str) {
         let folder = self.folder.path().display();
         let mut text = format!(
             "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{folder}/state\"\nsocket = \"{folder}/socket\"\n\
-             log = \"text\"\nstop_grace = \"20s\"\n[[deployment]]\nname = \"crm\"\nurl = \"{}\"\n\
-             key = {{ env = \"DEPLOY_KEY\" }}\nexport_deadline = \"20s\"\n",
+             log = \"text\"\nstop_grace = \"20s\"\n{daemon}\n[[deployment]]\nname = \"crm\"\nurl = \"{}\"\n\
+             key = {{ env = \"DEPLOY_KEY\" }}\nexport_deadline = \"20s\"\n{sections}\n",
             self.deployment.url()
         );
-        for name in destinations {
+        for name in destinations.iter().filter(|name| !sections.contains(&format!("name = \"{name}\""))) {
             let place = self.path(name);
             if !place.exists() {
                 std::fs::create_dir(&place).unwrap();
@@ -69,6 +80,7 @@ impl Setting {
         let mut command = Command::new(env!("CARGO_BIN_EXE_convault"));
         command.arg("--config").arg(&self.config).args(arguments).current_dir(self.folder.path());
         command.env_remove("CONVAULT_FIXTURES").env("DEPLOY_KEY", KEY);
+        command.env("AWS_ACCESS_KEY_ID", S3_ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", S3_SECRET_KEY);
         command
     }
 
@@ -79,11 +91,57 @@ impl Setting {
         Ended::from(output)
     }
 
+    /// Backs up, with that exit code, and gives the snapshot's identifier.
+    pub(crate) async fn back_up(&self, code: i32) -> String {
+        let backup = self.run(&["--json", "backup", "nightly"]).await;
+        assert_eq!(backup.code, Some(code), "{backup:?}");
+        let record: serde_json::Value = serde_json::from_str(&backup.stdout).unwrap();
+        record["snapshot"].as_str().unwrap().to_owned()
+    }
+
     /// Runs to the end and reads what it printed as JSON.
     pub(crate) async fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let ended = self.run(&[&["--json"], arguments].concat()).await;
         serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
     }
+}
+
+/// An S3 server in this process, before it is started.
+pub(crate) fn s3_server(faults: &[&str]) -> S3Server {
+    S3Server::new(S3ServerConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        root: None,
+        access_key: S3_ACCESS_KEY.to_owned(),
+        secret_key: Secret::new(S3_SECRET_KEY),
+        faults: faults.iter().map(|text| text.parse().unwrap()).collect(),
+    })
+}
+
+/// The section of a destination `offsite` there.
+pub(crate) fn s3_section(server: &RunningS3) -> String {
+    format!(
+        "[[destination]]\nname = \"offsite\"\ns3 = {{ profile = \"minio\", bucket = \"backups\", \
+         prefix = \"convex\", endpoint = \"{}\" }}\n",
+        server.endpoint()
+    )
+}
+
+/// The same place, reached past the program.
+pub(crate) fn s3_store(server: &RunningS3) -> S3Store {
+    let settings = S3Settings {
+        bucket: "backups".to_owned(),
+        prefix: "convex".to_owned(),
+        region: None,
+        endpoint: Some(server.endpoint()),
+        path_style: None,
+        profile: S3Profile::Minio,
+        access_key: Secret::new(S3_ACCESS_KEY),
+        secret_key: Secret::new(S3_SECRET_KEY),
+        session_token: None,
+        ca_file: None,
+        timeouts: S3Timeouts::default(),
+    };
+    S3Store::new(DestinationName::new("offsite").unwrap(), &settings).unwrap()
 }
 
 /// How a run of the program ended.
@@ -114,14 +172,19 @@ pub(crate) struct RunningDaemon {
 impl RunningDaemon {
     /// Starts `convault run` and waits until it says that it is ready.
     pub(crate) async fn start(setting: &Setting) -> Self {
-        let log = setting.path("daemon.log");
-        let file = std::fs::File::create(&log).unwrap();
-        let child = setting.command(&["run"]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        let mut daemon = Self { child, log, address: String::new() };
+        let mut daemon = Self::spawn(setting);
         let text = daemon.wait_for("ready").await;
         let listen = text.split("listen=").nth(1).unwrap();
         listen.split_whitespace().next().unwrap().clone_into(&mut daemon.address);
         daemon
+    }
+
+    /// Starts `convault run` and waits for nothing.
+    pub(crate) fn spawn(setting: &Setting) -> Self {
+        let log = setting.path("daemon.log");
+        let file = std::fs::File::create(&log).unwrap();
+        let child = setting.command(&["run"]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        Self { child, log, address: String::new() }
     }
 
     pub(crate) fn log(&self) -> String {

@@ -43,11 +43,16 @@ async fn damage_is_found_and_never_handed_out() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(zip, bytes).unwrap();
+    let list = setting.json(&["list"]).await;
+    let id = list[0]["id"].as_str().unwrap();
     let verify = setting.run(&["verify", "--read-data"]).await;
     assert_eq!(verify.code, Some(5), "{verify:?}");
-    let download = setting.run(&["download", "latest", "--output", "out.zip"]).await;
+    assert_eq!(setting.json(&["list"]).await[0]["state"], "damaged");
+    let download = setting.run(&["download", id, "--output", "out.zip"]).await;
     assert_eq!(download.code, Some(5), "{download:?}");
     assert!(!setting.path("out.zip").exists());
+    let latest = setting.run(&["download", "latest", "--output", "out.zip"]).await;
+    assert_eq!(latest.code, Some(6), "{latest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,8 +98,7 @@ async fn act_here(
         Arc::new(move |event| events.show(&event)),
     );
     let order = Order { task: Task::Job(&job), request, due: None, known: BTreeMap::new(), cancel: None };
-    let work = in_turn(&worker, &order, &context);
-    tokio::pin!(work);
+    let mut work = Box::pin(in_turn(&worker, &order, &context));
     tokio::select! {
         record = &mut work => return record,
         () = surroundings.stop.cancelled() => print::note("stopping; once more leaves without cleaning up"),

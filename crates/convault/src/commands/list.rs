@@ -144,7 +144,7 @@ fn row(entry: &Entry) -> Vec<String> {
         count(|totals| totals.documents),
         count(|totals| totals.files),
         print::size(
-            folder.manifest().map_or_else(|| folder.stored_bytes(), |manifest| manifest.stored_bytes()),
+            folder.manifest().map_or_else(|| folder.stored_bytes(), convault_core::Manifest::stored_bytes),
         ),
     ]
 }

@@ -26,14 +26,13 @@ pub(super) struct Word {
 /// Marks a snapshot in every destination that has it.
 pub(super) async fn mark(surroundings: &Surroundings, marked: Marked, word: Word) -> anyhow::Result<Exit> {
     let socket = socket_path(surroundings.config.as_deref(), &surroundings.environment);
-    let found = match Remote::connect(&socket).await? {
-        Some(daemon) => through(daemon, &marked, &word).await?,
-        None => {
-            if !surroundings.json {
-                print::note(&format!("no daemon listens on {}; marking in this process", socket.display()));
-            }
-            here(surroundings, &marked, &word).await?
+    let found = if let Some(daemon) = Remote::connect(&socket).await? {
+        through(daemon, &marked, &word).await?
+    } else {
+        if !surroundings.json {
+            print::note(&format!("no daemon listens on {}; marking in this process", socket.display()));
         }
+        here(surroundings, &marked, &word).await?
     };
     let Some((deployment, results)) = found else {
         let text = format!("there is no snapshot {}; `convault list` shows what is there", marked.snapshot);

@@ -118,19 +118,17 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
 
 /// `hold, 2026-11-22 03:00:00 UTC, until …: before the audit`.
 fn of_mark(mark: &Mark) -> String {
-    let mut text = format!("{}, {}", mark.kind.as_str(), print::time(mark.at));
+    let mut parts = vec![mark.kind.as_str().to_owned(), print::time(mark.at)];
     match mark.until {
-        Some(until) => text.push_str(&format!(", until {}", print::time(until))),
-        None if mark.kind == MarkKind::Hold => text.push_str(", until it is released"),
+        Some(until) => parts.push(format!("until {}", print::time(until))),
+        None if mark.kind == MarkKind::Hold => parts.push("until it is released".to_owned()),
         None => {}
     }
     if !mark.names.is_empty() {
-        text.push_str(&format!(", {}", mark.names.join(" ")));
+        parts.push(mark.names.join(" "));
     }
-    if !mark.reason.is_empty() {
-        text.push_str(&format!(": {}", mark.reason));
-    }
-    text
+    let text = parts.join(", ");
+    if mark.reason.is_empty() { text } else { format!("{text}: {}", mark.reason) }
 }
 
 fn print_tables(manifest: &Manifest) {

@@ -49,7 +49,9 @@ fn show(status: &Status) {
         let rows: Vec<Vec<String>> = status.verifying.iter().map(|task| verify_row(task, status)).collect();
         print::table(&["VERIFYING", "DEPLOYMENT", "LAST RUN", "NEXT"], &rows);
     }
-    remarks(status).iter().for_each(|text| print::line(text));
+    for text in remarks(status) {
+        print::line(&text);
+    }
 }
 
 /// What a person should look at, or know.
@@ -147,12 +149,12 @@ fn alarming(holding: &HoldingStatus) -> u64 {
 /// What a destination was seen to be able to do that not every one can.
 fn abilities(destination: &DestinationStatus) -> String {
     let Some(can) = &destination.abilities else { return "not known yet".to_owned() };
-    let works = |ability| ability == convault_core::Ability::Works;
+    let has = |ability| ability == convault_core::Ability::Works;
     let mut words = Vec::new();
-    if works(can.versions) {
+    if has(can.versions) {
         words.push("versions");
     }
-    if works(can.locks) {
+    if has(can.locks) {
         words.push("locks");
     }
     if can.default_lock.is_some() {

@@ -39,9 +39,10 @@ pub(crate) async fn verify(surroundings: &Surroundings, verify: Verify) -> anyho
             let title = format!("{}, {deployment}", destination.store.destination());
             match convault_jobs::verify(&destination, &deployment, &verify.snapshots, depth, &context).await {
                 Ok(report) => {
-                    let proven = match proving {
-                        true => prove(&destination, &deployment, &report, &context).await,
-                        false => Ok(None),
+                    let proven = if proving {
+                        prove(&destination, &deployment, &report, &context).await
+                    } else {
+                        Ok(None)
                     };
                     failed |= proven.is_err();
                     all.push(Seen { title, report, proofs: proven.unwrap_or_default() });

@@ -53,7 +53,7 @@ impl Worker {
                     tally.add(&name.to_string(), pruned, context);
                     None
                 }
-                Err(error) => Some(tally.fail(why_stopped(error, context))),
+                Err(error) => Some(tally.fail(&why_stopped(error, context))),
             };
             tally.results.push(DestinationResult { destination: name, stored_bytes: 0, problem });
         }
@@ -73,10 +73,10 @@ impl Tally {
         self.pruned.leftovers += pruned.leftovers;
     }
 
-    fn fail(&mut self, error: JobError) -> String {
+    fn fail(&mut self, error: &JobError) -> String {
         self.stopped |= matches!(error, JobError::Stopped);
         self.retryable |= error.is_retryable();
-        convault_jobs::chain(&error)
+        convault_jobs::chain(error)
     }
 
     fn record(self, running: RunRecord, context: &RunContext) -> RunRecord {

@@ -92,18 +92,17 @@ fn outcome(results: &[DestinationResult], repaired: usize) -> RunOutcome {
 }
 
 fn summary(results: &[DestinationResult], repaired: usize) -> String {
-    let mut message = match repaired {
+    let problems = results.iter().filter_map(|result| {
+        let problem = result.problem.as_ref()?;
+        Some(format!("{}: {problem}", result.destination))
+    });
+    let problems: Vec<String> = problems.collect();
+    let mut parts = vec![match repaired {
+        0 if problems.is_empty() => "all is whole: nothing was to be repaired".to_owned(),
         0 => "nothing was repaired".to_owned(),
         1 => "1 snapshot is whole again".to_owned(),
         number => format!("{number} snapshots are whole again"),
-    };
-    if results.iter().all(|result| result.problem.is_none()) {
-        message.push_str(if repaired == 0 { ", since all is whole" } else { ", and so is all else" });
-    }
-    for result in results {
-        if let Some(problem) = &result.problem {
-            message.push_str(&format!("; {}: {problem}", result.destination));
-        }
-    }
-    message
+    }];
+    parts.extend(problems);
+    parts.join("; ")
 }
