@@ -359,7 +359,7 @@ fn checksum_holds(bytes: &[u8]) -> bool {
 fn is_plain_file_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
-        && !matches!(name, "manifest.json" | "manifest.json.minisig" | "start.json")
+        && !matches!(name, "manifest.json" | "manifest.json.minisig" | "start.json" | "start.json.minisig")
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use convault_core::{
     AnomalyLimits, DeploymentName, DestinationName, DestinationResult, Export, ExportRequest, FilesMode,
     JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Progress, Release, RunEvent, RunId,
-    RunOutcome, RunPhase, RunRecord, SnapshotId, Source, SourceFacts, Store, TableNames, Verb, Verdict,
-    Verification, examine,
+    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, Store, TableNames, Verb, Verdict, Verification,
+    examine,
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -188,9 +188,10 @@ async fn make(
         warn(run, context, warning.clone());
     }
     let (repository, ready) = prepare(job, destinations, run, context).await?;
-    if let Some(done) = done_before(job, &ready, context) {
-        return Ok(record(job, run, RunOutcome::Good, done, context));
-    }
+    let ready = match without_done(job, ready, context) {
+        Ok(ready) => ready,
+        Err(done) => return Ok(record(job, run, RunOutcome::Good, done, context)),
+    };
     // No export is asked for that nobody would take.
     if !ready.iter().any(|ready| takes(ready, job, context.clock.now(), context)) {
         let text =
@@ -204,9 +205,10 @@ async fn make(
     let made = async {
         let taking = begin_in(job, taking, &preflight, &repository, run, context).await?;
         let taking = survey_again(job, taking, context).await?;
-        if let Some(done) = done_before(job, &taking, context) {
-            return Ok((record(job, run, RunOutcome::Good, done, context), taking));
-        }
+        let taking = match without_done(job, taking, context) {
+            Ok(taking) => taking,
+            Err(done) => return Ok((record(job, run, RunOutcome::Good, done, context), Vec::new())),
+        };
         let made = snapshot(job, source, &preflight, &repository, &export, &taking, run, context).await?;
         Ok::<_, JobError>((made, taking))
     };
@@ -220,17 +222,27 @@ async fn make(
 }
 
 /// Where a lease was taken from somebody who had not given it back, that one may have stored the snapshot of this very
-/// due time without having got to say so: then it is done.
-fn done_before(job: &BackupJob, ready: &[Ready], context: &RunContext) -> Option<String> {
-    context.lease.as_ref().filter(|lease| !lease.was_given_back())?;
-    let due = job.due?;
-    let of_then = |ready: &Ready| {
-        let mut snapshots = ready.survey.snapshots();
-        let found = snapshots.find(|snapshot| snapshot.manifest.due == Some(due));
-        found.map(|snapshot| snapshot.manifest.id.clone())
-    };
-    let ids: Vec<SnapshotId> = ready.iter().filter_map(of_then).collect();
-    (ids.len() == ready.len()).then(|| format!("snapshot {} of {due} is there already", ids[0]))
+/// due time without having got to say so: the destinations that have it take no second one. Where all have it the run
+/// is done, in so many words.
+fn without_done(job: &BackupJob, ready: Vec<Ready>, context: &RunContext) -> Result<Vec<Ready>, String> {
+    let taken_over = context.lease.as_ref().is_some_and(|lease| !lease.was_given_back());
+    let Some(due) = job.due.filter(|_| taken_over) else { return Ok(ready) };
+    let mut done = None;
+    let mut left = Vec::new();
+    for one in ready {
+        let found = one.survey.snapshots().find(|snapshot| snapshot.manifest.due == Some(due));
+        match found.map(|snapshot| format!("snapshot {} of {due} is there already", snapshot.manifest.id)) {
+            Some(text) => {
+                context.message(format!("{}: {text}", one.store().destination()));
+                done = Some(text);
+            }
+            None => left.push(one),
+        }
+    }
+    match done {
+        Some(text) if left.is_empty() => Err(text),
+        _ => Ok(left),
+    }
 }
 
 /// Looks again once this run's start record is there: whatever its predecessor under the lease still writes from then

@@ -120,12 +120,17 @@ impl FanOut {
         }
     }
 
+    /// Whether everything so far fits into one part.
+    pub(crate) fn is_small(&self) -> bool {
+        self.parts == 0
+    }
+
     /// Sends what is left and waits until every destination has it all or has failed, or `stop` gives up those that
-    /// have not. No object is visible yet, unless it fitted into one part.
-    pub(crate) async fn close(mut self, stop: &CancellationToken) -> Sent {
+    /// have not. No object is visible yet, unless it fitted into one part and `at_once` allows that.
+    pub(crate) async fn close(mut self, at_once: bool, stop: &CancellationToken) -> Sent {
         let last = self.cut().await;
         for lane in self.lanes.iter().filter(|lane| lane.is_open()) {
-            if last.number == 1 {
+            if at_once && last.number == 1 {
                 lane.send_whole(last.clone());
             } else {
                 lane.send(last.clone());

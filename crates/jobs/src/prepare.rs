@@ -143,9 +143,14 @@ pub(crate) async fn begin_in(
     let bytes = Bytes::from(serde_json::to_vec_pretty(&start).expect("a start record has only string keys"));
     let key = Layout::new(job.deployment.clone()).run_start(&context.id);
     let mut begun = Vec::new();
+    let what = format!("convault start {} {} {}", job.deployment, context.id, run.started);
     for one in ready {
         let store = one.store().as_ref();
-        match context.or_stop(put_own(store, &key, bytes.clone(), PutMode::IfAbsent)).await? {
+        let written = async {
+            one.destination.trust.sign(store, &key, &bytes, &what, PutMode::IfAbsent).await?;
+            put_own(store, &key, bytes.clone(), PutMode::IfAbsent).await
+        };
+        match context.or_stop(written).await? {
             Ok(()) => begun.push(one),
             Err(error) => lose(&one.destination, &error, run, context),
         }
@@ -176,11 +181,15 @@ pub(crate) async fn end_in(
     let there: Vec<String> =
         store.list(&layout.snapshot_prefix(&context.id)).map_ok(|object| object.key).try_collect().await?;
     let start = layout.run_start(&context.id);
-    if there != [start.clone()] {
+    let own = [start.clone(), Layout::signature_of(&start)];
+    if there.iter().any(|key| !own.contains(key)) {
         return Ok(());
     }
-    match store.delete(&start).await {
-        Err(error) if error.kind != StoreErrorKind::Denied => Err(error.into()),
-        _ => Ok(()),
+    for key in there {
+        match store.delete(&key).await {
+            Err(error) if error.kind != StoreErrorKind::Denied => return Err(error.into()),
+            _ => {}
+        }
     }
+    Ok(())
 }

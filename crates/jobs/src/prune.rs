@@ -327,13 +327,15 @@ fn owned_keys(layout: &Layout, manifest: &Manifest) -> BTreeSet<String> {
         manifest.objects.iter().map(|object| layout.object(&manifest.id, &object.name)).collect();
     keys.insert(Layout::signature_of(&own));
     keys.insert(own);
-    keys.insert(layout.run_start(&manifest.id));
+    let start = layout.run_start(&manifest.id);
+    keys.insert(Layout::signature_of(&start));
+    keys.insert(start);
     keys
 }
 
 /// Why so many leftovers are not believed. Start records do not count: they hold nothing.
 fn too_much(survey: &Survey, leftovers: &[ObjectInfo], limit_percent: u32) -> Option<String> {
-    let counted = leftovers.iter().filter(|object| !object.key.ends_with(Layout::RUN_START_NAME));
+    let counted = leftovers.iter().filter(|object| !object.key.contains(Layout::RUN_START_NAME));
     let (number, bytes) = counted.fold((0, 0), |(n, b), object| (n + 1, b + object.size_bytes));
     let (all, all_bytes) = survey.totals();
     let over = |part: u64, whole: u64| u128::from(part) * 100 > u128::from(whole) * u128::from(limit_percent);
@@ -415,6 +417,7 @@ pub async fn prune(
     let written = write_record(destination, plan, context).await?;
     if let Some(skew) = crate::skew::over_limit(context.clock.now(), written, rules.clock_skew_limit) {
         deed.pruned.held_back.push(skew);
+        deed.withdraw(&plan.deployment).await;
         return Ok(deed.pruned);
     }
     for manifest in &plan.removals {
@@ -495,6 +498,16 @@ impl Deed<'_> {
             manifest.deployment
         ));
         Ok(())
+    }
+
+    /// Takes the record back of a prune that removes nothing: it would speak for removals that never were.
+    async fn withdraw(&self, deployment: &DeploymentName) {
+        let key = Layout::new(deployment.clone()).prune_record(&self.context.id);
+        for key in [Layout::signature_of(&key), key] {
+            if let Err(error) = self.destination.store.delete(&key).await {
+                tracing::warn!(%error, "the record of a prune that was held back stays");
+            }
+        }
     }
 
     /// Gives whether every one is gone.

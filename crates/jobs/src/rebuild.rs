@@ -57,10 +57,8 @@ impl Rebuild<'_> {
             },
             read.index,
         ];
-        let start =
-            crate::survey::read_start(self.destination.store.as_ref(), layout, id).await.unwrap_or(None);
-        let start = start.filter(|start| start.id == *id && start.deployment == *layout.deployment());
-        let manifest = self.compose(id, layout, start.as_ref(), snapshot_ts_ns, &read.findings, objects, now);
+        let manifest =
+            self.compose(id, layout, folder.start.as_ref(), snapshot_ts_ns, &read.findings, objects, now);
         Ok(self.judged(manifest))
     }
 

@@ -19,7 +19,7 @@ use crate::{
     repository,
     settle::{Expected, copy_object, prove},
     survey::{LARGEST_MANIFEST_BYTES, survey},
-    trust::put_own,
+    trust::{LARGEST_SIGNATURE_BYTES, put_own},
 };
 
 /// What a repair goes by.
@@ -256,7 +256,7 @@ impl Repair<'_> {
     }
 
     /// What a thief or a fault wrote over, or deleted, where the bucket keeps versions: the newest one that can be used
-    /// and trusted and speaks of objects that are all here.
+    /// and trusted and speaks of objects that are all here. Where its signature was lost as well, that is put back.
     async fn older_version(&self, folder: &Folder, layout: &Layout) -> Result<Option<Bytes>, JobError> {
         let key = layout.manifest(&folder.id);
         // SeaweedFS lists the versions below a folder whole, and those below any other prefix not always.
@@ -275,12 +275,43 @@ impl Repair<'_> {
             }
             let bytes = self.read_version(&key, &version.version).await?;
             let Ok(manifest) = Manifest::parse(&bytes, layout.deployment(), &folder.id) else { continue };
-            if self.destination.trust.why_not(self.store(), &key, &bytes).await?.is_none()
-                && self.objects(&manifest, folder).await.is_ok()
-            {
-                return Ok(Some(bytes));
+            let lost_signature = match self.destination.trust.why_not(self.store(), &key, &bytes).await? {
+                None => None,
+                Some(_) => match self.older_signature(folder, layout, &bytes).await? {
+                    Some(signature) => Some(signature),
+                    None => continue,
+                },
+            };
+            if self.objects(&manifest, folder).await.is_err() {
+                continue;
+            }
+            if let Some(signature) = lost_signature {
+                self.context.check_lease().await?;
+                put_own(self.store(), &Layout::signature_of(&key), signature, PutMode::Overwrite).await?;
+            }
+            return Ok(Some(bytes));
+        }
+    }
+
+    /// A version of a manifest's signature by which `bytes` can be trusted.
+    async fn older_signature(
+        &self,
+        folder: &Folder,
+        layout: &Layout,
+        bytes: &Bytes,
+    ) -> Result<Option<Bytes>, JobError> {
+        let key = Layout::signature_of(&layout.manifest(&folder.id));
+        let mut versions = self.store().list_versions(&layout.snapshot_prefix(&folder.id));
+        while let Some(version) = versions.try_next().await? {
+            if version.key != key || version.deletion || version.size_bytes > LARGEST_SIGNATURE_BYTES {
+                continue;
+            }
+            let signature = self.read_version(&key, &version.version).await?;
+            if self.destination.trust.vouches(bytes, &signature) {
+                return Ok(Some(signature));
             }
         }
+        Ok(None)
     }
 
     async fn read_version(&self, key: &str, version: &str) -> Result<Bytes, JobError> {

@@ -267,7 +267,9 @@ async fn write_manifest(
     let signature_bytes = trust.sign(store, &key, &bytes, &what, PutMode::IfAbsent).await?;
     put_own(store, &key, bytes.clone(), PutMode::IfAbsent).await?;
     let mut small = vec![key.clone(), layout.run_start(&manifest.id)];
-    small.extend((signature_bytes > 0).then(|| Layout::signature_of(&key)));
+    if signature_bytes > 0 {
+        small.extend([&key, &layout.run_start(&manifest.id)].map(|key| Layout::signature_of(key)));
+    }
     lock(protection, &small, warnings, context).await;
     Ok(manifest.stored_bytes() + signature_bytes + bytes.len() as u64)
 }
@@ -415,7 +417,7 @@ pub(crate) async fn copy_object(
         copy.abort().await;
         return Err(error);
     }
-    let mut sent = copy.close(&context.stop).await;
+    let mut sent = copy.close(true, &context.stop).await;
     let lane = sent.lanes.pop().expect("the copy has one destination");
     match lane.result {
         Ok(finishing) => match finishing.finish().await {

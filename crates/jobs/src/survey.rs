@@ -110,7 +110,7 @@ pub struct Folder {
     pub marks: Vec<Mark>,
     /// The runs that left a proof of it, the oldest first.
     pub proofs: Vec<RunId>,
-    /// The start record, read only where there is no manifest.
+    /// The start record, read only where there is no manifest that can be used.
     pub start: Option<RunStart>,
 }
 
@@ -306,7 +306,12 @@ async fn look_at(
     let proofs = proof_runs(proofs.map_or(&[], Vec::as_slice));
     let manifest_key = look.layout.manifest(&id);
     let (state, start) = match objects.iter().find(|object| object.key == manifest_key) {
-        Some(info) => (with_manifest(&look, &id, info, &objects, &marks).await?, None),
+        Some(info) => match with_manifest(&look, &id, info, &objects, &marks).await? {
+            state @ (FolderState::Unreadable(_) | FolderState::Untrusted(_)) => {
+                (state, own_start(&look, &id).await?)
+            }
+            state => (state, None),
+        },
         None => without_manifest(&look, &id, &objects, !proofs.is_empty()).await?,
     };
     Ok((Folder { id, state, objects, marks, proofs, start }, passed_over))

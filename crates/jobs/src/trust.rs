@@ -9,7 +9,7 @@ use convault_core::{Layout, PutMode, Store, StoreErrorKind};
 use crate::{JobError, read::read_small};
 
 /// Signatures have a few hundred bytes.
-const LARGEST_SIGNATURE_BYTES: u64 = 4 << 10;
+pub(crate) const LARGEST_SIGNATURE_BYTES: u64 = 4 << 10;
 
 /// A small object that could not be put is put once more after so long.
 const BEFORE_ANOTHER_PUT: Duration = Duration::from_secs(1);
@@ -58,6 +58,11 @@ impl Trust {
             Err(error) => return Err(error),
         };
         Ok(self.keys.verify(bytes, &text).err().map(|error| crate::error::chain(&error)))
+    }
+
+    /// Whether `signature` is that of a trusted key on `bytes`.
+    pub(crate) fn vouches(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        self.keys.verify(bytes, signature).is_ok()
     }
 
     /// Signs `bytes` and writes the signature of the object `key`, which is to follow. `what` is its trusted comment.
