@@ -98,7 +98,7 @@ fn summary(results: &[DestinationResult], repaired: usize) -> String {
     });
     let problems: Vec<String> = problems.collect();
     let mut parts = vec![match repaired {
-        0 if problems.is_empty() => "all is whole: nothing was to be repaired".to_owned(),
+        0 if problems.is_empty() => "nothing was to be repaired".to_owned(),
         0 => "nothing was repaired".to_owned(),
         1 => "1 snapshot is whole again".to_owned(),
         number => format!("{number} snapshots are whole again"),
