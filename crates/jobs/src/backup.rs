@@ -190,7 +190,7 @@ async fn make(
     let (repository, ready) = prepare(job, destinations, run, context).await?;
     let ready = match without_done(job, ready, context) {
         Ok(ready) => ready,
-        Err(done) => return Ok(record(job, run, RunOutcome::Good, done, context)),
+        Err(done) => return Ok(record(job, run, nothing_due(&run.lost), done, context)),
     };
     // No export is asked for that nobody would take.
     if !ready.iter().any(|ready| takes(ready, job, context.clock.now(), context)) {
@@ -207,7 +207,7 @@ async fn make(
         let taking = survey_again(job, taking, context).await?;
         let taking = match without_done(job, taking, context) {
             Ok(taking) => taking,
-            Err(done) => return Ok((record(job, run, RunOutcome::Good, done, context), Vec::new())),
+            Err(done) => return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new())),
         };
         let made = snapshot(job, source, &preflight, &repository, &export, &taking, run, context).await?;
         Ok::<_, JobError>((made, taking))
@@ -221,12 +221,11 @@ async fn make(
     Ok(made)
 }
 
-/// Where a lease was taken from somebody who had not given it back, that one may have stored the snapshot of this very
+/// Whoever held the lease before, or one before that who never gave it back, may have stored the snapshot of this very
 /// due time without having got to say so: the destinations that have it take no second one. Where all have it the run
 /// is done, in so many words.
 fn without_done(job: &BackupJob, ready: Vec<Ready>, context: &RunContext) -> Result<Vec<Ready>, String> {
-    let taken_over = context.lease.as_ref().is_some_and(|lease| !lease.was_given_back());
-    let Some(due) = job.due.filter(|_| taken_over) else { return Ok(ready) };
+    let Some(due) = job.due.filter(|_| context.lease.is_some()) else { return Ok(ready) };
     let mut done = None;
     let mut left = Vec::new();
     for one in ready {

@@ -66,7 +66,8 @@ pub async fn mark(
     if request.kind == MarkKind::Accept {
         acceptable(folder, request)?;
     }
-    let about = About { id: &folder.id, manifest_sha256: folder.snapshot().map(|one| one.manifest_sha256) };
+    let manifest_sha256 = folder.snapshot().map(|one| one.manifest_sha256);
+    let about = About { id: &folder.id, manifest_sha256, marks: &folder.marks };
     let mark = write_mark(destination, &about, request, BTreeMap::new(), context).await?;
     if request.kind == MarkKind::Hold {
         lock_held(destination, folder, Hold { until: request.until }, context).await?;
@@ -110,6 +111,18 @@ fn acceptable(folder: &Folder, request: &MarkRequest) -> Result<(), JobError> {
 pub(crate) struct About<'a> {
     pub(crate) id: &'a SnapshotId,
     pub(crate) manifest_sha256: Option<Sha256>,
+    /// What was said of it before.
+    pub(crate) marks: &'a [Mark],
+}
+
+impl About<'_> {
+    /// When something is said of it now. Of two words the newer counts, so that what is said last must be the newest even
+    /// where a clock was ahead when the other was said.
+    fn at(&self, now: Timestamp) -> Timestamp {
+        let newest = self.marks.iter().map(|mark| mark.at).max();
+        let after = newest.and_then(|at| at.checked_add(SignedDuration::from_millis(1)).ok());
+        after.map_or(now, |after| after.max(now))
+    }
 }
 
 /// Writes a mark.
@@ -125,7 +138,7 @@ pub(crate) async fn write_mark(
         place: store.location(),
         what: "there is no convault.json; is the prefix right?".to_owned(),
     })?;
-    let at = context.clock.now();
+    let at = about.at(context.clock.now());
     let mark = Mark {
         format: MARK_FORMAT,
         kind: request.kind,

@@ -122,7 +122,8 @@ async fn mark_changes(
         let names = examined.faults.iter().map(|fault| fault.object.clone()).collect();
         let request =
             MarkRequest { names, ..MarkRequest::new(deployment.clone(), examined.id.clone(), kind, reason) };
-        let about = About { id: &examined.id, manifest_sha256: examined.manifest_sha256 };
+        let manifest_sha256 = examined.manifest_sha256;
+        let about = About { id: &examined.id, manifest_sha256, marks: &folder.marks };
         write_mark(destination, &about, &request, BTreeMap::new(), context).await?;
     }
     Ok(())

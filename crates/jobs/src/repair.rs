@@ -58,6 +58,9 @@ pub async fn repair(
     context.phase(RunPhase::Repair);
     let now = context.clock.now();
     let here = survey(destination, deployment, &[], now).await?;
+    if repository::mend(destination, &here, context).await? {
+        context.message(format!("{}: convault.json is whole again", destination.store.destination()));
+    }
     let mut elsewhere = Vec::new();
     for other in others.iter().filter(|other| other.store.destination() != destination.store.destination()) {
         match survey(other, deployment, &[], now).await {
@@ -338,7 +341,7 @@ impl Repair<'_> {
         self.put_bytes(folder, layout, bytes).await
     }
 
-    /// The one place where something is written over: what lies there cannot be used.
+    /// The one place where anything of a snapshot is written over: what lies there cannot be used.
     async fn put_bytes(&self, folder: &Folder, layout: &Layout, bytes: Bytes) -> Result<(), JobError> {
         self.context.check_lease().await?;
         let sha256 = Sha256::of(&bytes);
@@ -356,7 +359,8 @@ impl Repair<'_> {
         let reason = format!("it was {was}, and every byte was compared with its manifest");
         let request =
             MarkRequest::new(self.deployment.clone(), folder.id.clone(), MarkKind::Repaired, reason);
-        let about = About { id: &folder.id, manifest_sha256: Some(manifest_sha256) };
+        let manifest_sha256 = Some(manifest_sha256);
+        let about = About { id: &folder.id, manifest_sha256, marks: &folder.marks };
         write_mark(self.destination, &about, &request, store_tags, self.context).await?;
         Ok(())
     }
