@@ -14,6 +14,14 @@ async fn with_key(setting: &Setting) -> String {
     made.stdout.trim().to_owned()
 }
 
+/// Somebody who can write there can make the checksum right, and not the signature.
+fn forge(manifest: &str) -> String {
+    let (body, _) = manifest.split_once("  \"checksum\"").unwrap();
+    let body = body.replace("on-demand", "scheduled");
+    let checksum = convault_core::Sha256::of(body.as_bytes());
+    format!("{body}  \"checksum\": \"{checksum}\"\n}}\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_for_its_owner_alone_and_never_overwritten() {
     let setting = Setting::new(&[]).await;
@@ -38,7 +46,7 @@ async fn a_forged_manifest_is_refused_everywhere_and_nothing_is_removed() {
 
     let files = files_below(&setting.path("shelf"));
     let manifest = files.iter().find(|path| path.ends_with("manifest.json")).unwrap();
-    let forged = std::fs::read_to_string(manifest).unwrap().replace("on-demand", "scheduled");
+    let forged = forge(&std::fs::read_to_string(manifest).unwrap());
     std::fs::write(manifest, forged).unwrap();
     let list = setting.run(&["list"]).await;
     assert!(list.stdout.contains("untrusted"), "{list:?}");
