@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentName, RunId, Sha256, SnapshotId, TableDigest};
+use crate::{DeploymentName, JobName, RunId, Sha256, SnapshotId, TableDigest};
 
 /// The manifest format this build writes, and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -224,6 +224,9 @@ pub struct Manifest {
     pub tags: Vec<String>,
     /// Retention may not delete it before this time.
     pub keep_until: Option<Timestamp>,
+    /// The job that made it; `None` in manifests of before this field.
+    #[serde(default)]
+    pub job: Option<JobName>,
     /// The time it was due, for a scheduled one.
     #[serde(default)]
     pub due: Option<Timestamp>,
@@ -378,6 +381,7 @@ pub(crate) mod tests {
             kind: Kind::Scheduled,
             tags: vec!["before-release".into()],
             keep_until: None,
+            job: None,
             due: None,
             started: "2026-11-22T03:00:56Z".parse().unwrap(),
             snapshot_ts_ns: 1_795_316_460_123_456_789,
@@ -438,7 +442,7 @@ pub(crate) mod tests {
     fn a_manifest_of_before_the_checksum_is_read() {
         let manifest = example();
         let text = serde_json::to_string_pretty(&manifest).unwrap();
-        let bytes = text.replace("  \"due\": null,\n", "").into_bytes();
+        let bytes = text.replace("  \"job\": null,\n  \"due\": null,\n", "").into_bytes();
         assert_eq!(Manifest::parse(&bytes, &manifest.deployment, &manifest.id).unwrap(), manifest);
     }
 

@@ -221,15 +221,16 @@ async fn make(
     Ok(made)
 }
 
-/// Whoever held the lease before, or one before that who never gave it back, may have stored the snapshot of this very
-/// due time without having got to say so: the destinations that have it take no second one. Where all have it the run
-/// is done, in so many words.
+/// The snapshot of this very due time may be there already: somebody stored it and did not get to say so, or this
+/// machine was cut off right after. The destinations that have it take no second one; where all have it the run is done,
+/// in so many words.
 fn without_done(job: &BackupJob, ready: Vec<Ready>, context: &RunContext) -> Result<Vec<Ready>, String> {
-    let Some(due) = job.due.filter(|_| context.lease.is_some()) else { return Ok(ready) };
+    let Some(due) = job.due else { return Ok(ready) };
+    let is_it = |manifest: &Manifest| manifest.due == Some(due) && manifest.job.as_ref() == Some(&job.job);
     let mut done = None;
     let mut left = Vec::new();
     for one in ready {
-        let found = one.survey.snapshots().find(|snapshot| snapshot.manifest.due == Some(due));
+        let found = one.survey.snapshots().find(|snapshot| is_it(&snapshot.manifest));
         match found.map(|snapshot| format!("snapshot {} of {due} is there already", snapshot.manifest.id)) {
             Some(text) => {
                 context.message(format!("{}: {text}", one.store().destination()));
@@ -417,6 +418,7 @@ fn manifest(
         kind: job.kind,
         tags: job.tags.clone(),
         keep_until: job.keep_until,
+        job: Some(job.job.clone()),
         due: job.due,
         started,
         snapshot_ts_ns: export.snapshot_ts_ns,

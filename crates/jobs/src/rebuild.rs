@@ -206,6 +206,7 @@ impl Rebuild<'_> {
             kind: start.map_or(Kind::OnDemand, |start| start.kind),
             tags,
             keep_until: start.and_then(|start| start.keep_until),
+            job: start.map(|start| start.job.clone()),
             due: start.and_then(|start| start.due),
             started: start.map_or_else(|| id.time(), |start| start.started),
             snapshot_ts_ns,

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use convault_archive::signature::{PublicKey, SigningKey};
 use convault_core::{Layout, PutMode, REPOSITORY_KEY, RepositoryFile, RunId, Store, StoreErrorKind};
+use futures::TryStreamExt as _;
 
-use crate::{Destination, JobError, read::read_small};
+use crate::{Destination, JobError, RunContext, Survey, read::read_small, trust::put_own};
 
 const REPOSITORY_FORMAT: u32 = 1;
 const LARGEST_REPOSITORY_FILE_BYTES: u64 = 64 << 10;
@@ -18,13 +19,86 @@ pub(crate) async fn read(store: &dyn Store) -> Result<Option<RepositoryFile>, Jo
     };
     let wrong =
         |what: String| JobError::Repository { place: format!("{} {REPOSITORY_KEY}", store.location()), what };
-    let file: RepositoryFile = serde_json::from_slice(&bytes).map_err(|error| {
-        wrong(format!("this is not a Convault repository file ({error}); is the prefix right?"))
+    let file = parse(&bytes).map_err(|error| {
+        wrong(format!(
+            "this is not a Convault repository file ({error}); is the prefix right? If it is, `convault repair` brings \
+             the file back"
+        ))
     })?;
     if file.format > REPOSITORY_FORMAT {
         return Err(wrong(format!("the repository has format {}; use a newer convault", file.format)));
     }
     Ok(Some(file))
+}
+
+fn parse(bytes: &[u8]) -> Result<RepositoryFile, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+/// Brings a repository file back that was written over with something else: its newest version that is one, where the
+/// bucket keeps versions, or else one that says what the snapshots of `survey` say. Where neither is known, the prefix
+/// may well be somebody else's, and nothing is touched. Gives whether it was written.
+pub(crate) async fn mend(
+    destination: &Destination,
+    survey: &Survey,
+    context: &RunContext,
+) -> Result<bool, JobError> {
+    let store = destination.store.as_ref();
+    let unusable = match read_small(store, REPOSITORY_KEY, LARGEST_REPOSITORY_FILE_BYTES).await {
+        Ok(bytes) => parse(&bytes).is_err(),
+        Err(JobError::Damaged { .. }) => true,
+        // Whoever writes here next makes one.
+        Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    if !unusable {
+        return Ok(false);
+    }
+    let body = match older_version(store).await? {
+        Some(bytes) => bytes,
+        None => match survey.snapshots().next() {
+            Some(snapshot) => to_bytes(&made(destination, snapshot.manifest.repository.clone())),
+            None => return Ok(false),
+        },
+    };
+    context.check_lease().await?;
+    put_own(store, REPOSITORY_KEY, body, PutMode::Overwrite).await?;
+    Ok(true)
+}
+
+/// The newest version that is a repository file.
+async fn older_version(store: &dyn Store) -> Result<Option<Bytes>, JobError> {
+    let mut versions = store.list_versions(REPOSITORY_KEY);
+    loop {
+        let version = match versions.try_next().await {
+            Ok(Some(version)) => version,
+            Ok(None) => return Ok(None),
+            Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let may_be = version.key == REPOSITORY_KEY && !version.deletion;
+        if !may_be || version.size_bytes > LARGEST_REPOSITORY_FILE_BYTES {
+            continue;
+        }
+        let stream = store.get_version(REPOSITORY_KEY, &version.version, None).await?;
+        let bytes = stream.try_collect::<Vec<Bytes>>().await?.concat();
+        if parse(&bytes).is_ok() {
+            return Ok(Some(bytes.into()));
+        }
+    }
+}
+
+fn made(destination: &Destination, repository: RunId) -> RepositoryFile {
+    let public_key = destination.trust.signer().map(|signer| signer.public().to_string());
+    RepositoryFile { format: REPOSITORY_FORMAT, repository, public_key }
+}
+
+fn to_bytes(file: &RepositoryFile) -> Bytes {
+    let mut body = serde_json::to_vec_pretty(file).expect("a repository file has only string keys");
+    body.push(b'\n');
+    body.into()
 }
 
 /// Reads the repository file of a destination, or writes it where there is none.
@@ -33,18 +107,14 @@ pub(crate) async fn open_or_make(
     new_id: &RunId,
 ) -> Result<RepositoryFile, JobError> {
     let store = destination.store.as_ref();
-    let public = destination.trust.signer().map(SigningKey::public);
-    if let Some(public) = &public {
-        publish(store, public).await?;
+    if let Some(public) = destination.trust.signer().map(SigningKey::public) {
+        publish(store, &public).await?;
     }
     if let Some(file) = read(store).await? {
         return Ok(file);
     }
-    let public_key = public.map(|public| public.to_string());
-    let file = RepositoryFile { format: REPOSITORY_FORMAT, repository: new_id.clone(), public_key };
-    let mut body = serde_json::to_vec_pretty(&file).expect("a repository file has only string keys");
-    body.push(b'\n');
-    match store.put(REPOSITORY_KEY, Bytes::from(body), PutMode::IfAbsent).await {
+    let body = to_bytes(&made(destination, new_id.clone()));
+    match store.put(REPOSITORY_KEY, body, PutMode::IfAbsent).await {
         Ok(_) => {}
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
         Err(error) => return Err(error.into()),

@@ -81,7 +81,7 @@ fn due_time(order: &Order<'_>, record: &RunRecord) -> DueTime {
     match record.outcome {
         Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect) => DueTime::Settled,
         Some(RunOutcome::Cancelled) if reason == Some(CancelReason::Asked) => DueTime::Settled,
-        Some(RunOutcome::Failed) if !record.retryable => DueTime::Settled,
+        // What fails here for good, by its settings say, may work for another daemon.
         _ => DueTime::Open,
     }
 }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use convault_archive::signature::{SigningKey, TrustedKeys};
-use convault_core::{Keep, Layout, Manifest, ObjectRole, PutMode, RunOutcome, Standing, Store};
+use convault_core::{
+    Keep, Layout, Manifest, ObjectRole, PutMode, REPOSITORY_KEY, RunOutcome, Standing, Store,
+};
 use convault_jobs::{
     Destination, FolderState, PruneRules, RepairReport, RepairRules, Survey, Trust, VerifyDepth, VerifyReport,
 };
@@ -267,4 +269,32 @@ async fn what_no_other_destination_holds_is_said_to_be_beyond_repair() {
     assert_eq!(*id, manifests[1].id);
     assert!(why.contains("no other destination holds the same bytes"), "{why}");
     assert!(why.contains("identity"), "{why}");
+}
+
+/// Garbage over `convault.json` would stop every backup there.
+#[tokio::test(start_paused = true)]
+async fn a_repository_file_that_was_written_over_comes_back() {
+    for versions in [false, true] {
+        let house = House::new(true).await;
+        let near =
+            if versions { house.near.clone().with_versions() } else { house.near.clone() };
+        let before = near.contents(REPOSITORY_KEY).unwrap();
+        near.put(REPOSITORY_KEY, Bytes::from_static(b"ransom"), PutMode::Overwrite).await.unwrap();
+        assert_eq!(house.back_up(3).await.0, Some(RunOutcome::Partial));
+        let report = house.repair(&[]).await;
+        assert_eq!((report.repaired.len(), report.failed.len()), (0, 0), "{report:?}");
+        assert_eq!(near.contents(REPOSITORY_KEY).unwrap(), before, "versions: {versions}");
+        assert_eq!(house.back_up(4).await.0, Some(RunOutcome::Good));
+    }
+}
+
+/// Nothing there speaks for its being ours: the prefix may be the wrong one.
+#[tokio::test(start_paused = true)]
+async fn a_repository_file_of_somebody_else_stays() {
+    let house = House::new(true).await;
+    let near = House { near: memory_at("near", &house.clock), ..house };
+    let foreign = Bytes::from_static(b"not ours");
+    near.near.put(REPOSITORY_KEY, foreign.clone(), PutMode::Overwrite).await.unwrap();
+    near.repair(&[]).await;
+    assert_eq!(near.near.contents(REPOSITORY_KEY), Some(foreign));
 }
