@@ -1,8 +1,14 @@
 //! Looks at what destinations hold and can do, so that metrics are right without a run.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use convault_core::{Abilities, DeploymentName, DestinationName};
+use convault_core::{
+    Abilities, DeploymentName, DestinationName, JobName, Kind, Manifest, RunOutcome, RunRecord, Verb,
+};
 use convault_jobs::{Inventory, Survey};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +24,8 @@ pub(crate) struct Holding {
     pub(crate) newest_good: Option<Timestamp>,
     /// How many snapshots there are, of whatever standing.
     pub(crate) snapshots: u64,
+    /// The newest good snapshot of each job, as a run: another daemon may have made it, or the history was lost.
+    pub(crate) newest_runs: BTreeMap<JobName, RunRecord>,
 }
 
 impl Holding {
@@ -26,7 +34,43 @@ impl Holding {
             inventory: Inventory::of(survey),
             newest_good: survey.good().first().map(|snapshot| snapshot.manifest.snapshot_time()),
             snapshots: survey.known().manifests,
+            newest_runs: newest_runs(survey),
         }
+    }
+}
+
+fn newest_runs(survey: &Survey) -> BTreeMap<JobName, RunRecord> {
+    let mut runs = BTreeMap::new();
+    for snapshot in survey.good() {
+        let manifest = &snapshot.manifest;
+        if let Some(job) = &manifest.job {
+            runs.entry(job.clone()).or_insert_with(|| run_of(job, manifest));
+        }
+    }
+    runs
+}
+
+/// The run that made a snapshot, as far as the snapshot tells.
+fn run_of(job: &JobName, manifest: &Manifest) -> RunRecord {
+    RunRecord {
+        id: manifest.id.clone(),
+        job: job.clone(),
+        deployment: manifest.deployment.clone(),
+        verb: Verb::Backup,
+        scheduled: manifest.kind == Kind::Scheduled,
+        due: manifest.due,
+        started: manifest.started,
+        finished: Some(manifest.verification.at),
+        outcome: Some(RunOutcome::Good),
+        message: "as its snapshot says".to_owned(),
+        snapshot: Some(manifest.id.clone()),
+        snapshot_time: Some(manifest.snapshot_time()),
+        destinations: Vec::new(),
+        read_bytes: 0,
+        documents: manifest.totals.documents,
+        files: manifest.totals.files,
+        warnings: Vec::new(),
+        retryable: false,
     }
 }
 

@@ -432,11 +432,14 @@ async fn without_manifest(
 ) -> Result<(FolderState, Option<RunStart>), JobError> {
     let has = |name: &str| objects.iter().any(|object| object.key == look.layout.object(id, name));
     let start = if has(Layout::RUN_START_NAME) { own_start(look, id).await? } else { None };
+    // Its run died, or goes on, between the signature of its start record and the record.
+    let own = look.layout.run_start(id);
+    let hardly_begun = !objects.is_empty() && objects.iter().all(|object| object.key.starts_with(&own));
     let newest = objects.iter().map(|object| object.modified).max();
     let goes_on = newest.is_some_and(|at| look.now.duration_since(at).abs() <= MAY_GO_ON);
     let state = if look.removed {
         FolderState::BeingRemoved
-    } else if start.is_some() && !has(Layout::INDEX_NAME) && !has_proof {
+    } else if (hardly_begun || start.is_some() && !has(Layout::INDEX_NAME)) && !has_proof {
         FolderState::Interrupted
     } else if start.is_some() && goes_on && !has_proof && !look.dead {
         FolderState::UnderWay
@@ -499,6 +502,8 @@ pub struct Inventory {
     pub frozen_since: Option<Timestamp>,
     /// How long ago the longest unread snapshot was read, or written.
     pub oldest_read: Option<Timestamp>,
+    /// When the newest verify left a proof.
+    pub newest_proof: Option<Timestamp>,
 }
 
 impl Inventory {
@@ -512,7 +517,17 @@ impl Inventory {
         let suspect = newest.filter(|newest| newest.judgement.standing == Standing::Suspect);
         inventory.frozen_since = suspect.map(|snapshot| snapshot.manifest.snapshot_time());
         inventory.oldest_read = survey.folders.iter().filter_map(last_read).min();
+        let of_runs =
+            survey.filed.iter().filter(|(folder, _)| folder == "runs").map(|(_, object)| object.clone());
+        let of_runs = proof_runs(&of_runs.collect::<Vec<_>>());
+        let proofs = survey.folders.iter().flat_map(|folder| &folder.proofs).chain(&of_runs);
+        inventory.newest_proof = proofs.map(RunId::time).max();
         inventory
+    }
+
+    /// Whether a person has to look at anything.
+    pub fn is_alarming(&self) -> bool {
+        ["damaged", "headless", "unreadable", "untrusted"].iter().any(|state| self.count(state) > 0)
     }
 
     /// How many folders have that state.

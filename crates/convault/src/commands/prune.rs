@@ -100,7 +100,7 @@ pub(crate) fn show(title: &str, plan: &PrunePlan, time_zone: &TimeZone) {
     show_the_rest(plan);
 }
 
-/// A line for each day: `2026-11-22 Sun  03:00 keep (daily, last)`.
+/// A line for each day: `2026-11-22 Sun  keep (last, daily) · REMOVE (not kept)`.
 fn show_calendar(days: &[CalendarDay]) {
     let row = |day: &CalendarDay| {
         let entries = day.entries.iter().map(|entry| {

@@ -179,8 +179,29 @@ impl State {
         holding.newest_good = seen.newest_good;
         holding.frozen_since = seen.inventory.frozen_since;
         holding.oldest_read = seen.inventory.oldest_read;
+        if !seen.inventory.is_alarming() {
+            // Another daemon may have looked; what it found wrong would be alarming here as well.
+            holding.last_verified = holding.last_verified.max(seen.inventory.newest_proof);
+        }
         let known = self.known.entry((destination.clone(), deployment.clone())).or_default();
         *known = if settled { seen.snapshots } else { seen.snapshots.max(*known) };
+        for (name, run) in seen.newest_runs {
+            self.learn(&name, run);
+        }
+    }
+
+    /// A snapshot shows a run that this daemon's history does not have.
+    fn learn(&mut self, name: &JobName, run: RunRecord) {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.job == *name) else { return };
+        let is_newer = |known: &Option<RunRecord>| {
+            known.as_ref().is_none_or(|known| known.id != run.id && known.finished < run.finished)
+        };
+        if is_newer(&job.last_attempt) {
+            job.last_attempt = Some(run.clone());
+        }
+        if is_newer(&job.last_success) {
+            job.last_success = Some(run);
+        }
     }
 
     /// How many snapshots of a deployment are known to be in each destination.

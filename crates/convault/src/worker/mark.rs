@@ -1,5 +1,7 @@
 //! Marks that people ask for, in every destination that has the snapshot.
 
+use std::sync::Arc;
+
 use convault_core::{DestinationResult, MarkWish};
 use convault_jobs::{Destination, JobError, MarkRequest, RunContext};
 use tokio_util::sync::CancellationToken;
@@ -7,12 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 
 impl Worker {
-    /// Marks a snapshot where it is, and says what became of that. Empty: it is in none of the destinations that could
-    /// be asked. One that could not is told only beside another that has the snapshot, or where none could.
+    /// Marks a snapshot in each destination that has it, and says what became of that. A destination that could not be
+    /// asked says so; one that does not have it is left out.
     pub(crate) async fn mark(&self, wish: &MarkWish) -> Vec<DestinationResult> {
         let stop = CancellationToken::new();
-        let events = std::sync::Arc::new(|_| {});
-        let context = RunContext::new(self.new_id(), std::sync::Arc::clone(&self.clock), stop, events);
+        let context = RunContext::new(self.new_id(), Arc::clone(&self.clock), stop, Arc::new(|_| {}));
         let wanted = |destination: &&Destination| {
             wish.destination.as_ref().is_none_or(|name| name == destination.store.destination())
         };
