@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use convault_core::{
-    Candidate, DeploymentName, Keep, Known, Layout, Manifest, ObjectInfo, PRUNE_RECORD_FORMAT, PruneRecord,
-    PutMode, RetentionPlan, RunId, RunPhase, SnapshotId, StoreErrorKind, plan_retention,
+    Candidate, DeploymentName, Keep, Known, Layout, Manifest, ObjectInfo, ObjectVersion, PRUNE_RECORD_FORMAT,
+    PruneRecord, PutMode, RetentionPlan, RunId, RunPhase, SnapshotId, StoreErrorKind, plan_retention,
 };
 use futures::TryStreamExt as _;
 use jiff::{Timestamp, tz::TimeZone};
@@ -539,18 +539,20 @@ impl Deed<'_> {
     }
 
     /// A bucket with versions keeps, and bills, what was deleted: the versions go too, where they may.
+    ///
+    /// The deletions themselves go last: without them, what they hide would be there again.
     async fn delete_versions(&mut self, prefix: &str) -> Result<(), JobError> {
         let store = &self.destination.store;
-        let mut versions = store.list_versions(prefix);
-        loop {
-            let version = match versions.try_next().await {
-                Ok(Some(version)) => version,
-                Ok(None) => return Ok(()),
-                Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => {
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let versions: Vec<ObjectVersion> = match store.list_versions(prefix).try_collect().await {
+            Ok(versions) => versions,
+            Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (deletions, contents): (Vec<_>, Vec<_>) =
+            versions.into_iter().partition(|version| version.deletion);
+        for version in contents.iter().chain(&deletions) {
             match store.delete_version(&version.key, &version.version).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::Unsupported) => {
@@ -560,6 +562,7 @@ impl Deed<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
     }
 
     /// One sentence is enough for a destination that allows nothing.
