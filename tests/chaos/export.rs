@@ -1,0 +1,102 @@
+//! Exports made of bytes, and a deployment that hands them out.
+
+use std::io::{Cursor, Write as _};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use convault_core::{
+    DeploymentName, Export, ExportRequest, ExportStream, Preflight, Progress, Release, Source, SourceError,
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+/// What an export is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// Tells one export from another. Exports of as many documents have the same length.
+    pub(crate) serial: u32,
+    pub(crate) documents: u32,
+    /// One stored file is not what its row says.
+    pub(crate) damaged: bool,
+}
+
+/// The id of the only stored file.
+pub(crate) const FILE_ID: &str = "kg2aaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// Base64 of the SHA-256 of the stored file.
+const FILE_SHA256: &str = "uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=";
+const FILE: &[u8] = b"hello world";
+
+/// The bytes of an export.
+pub(crate) fn export(content: Content) -> Bytes {
+    let mut users = String::new();
+    for number in 0..content.documents {
+        users +=
+            &format!("{{\"_creationTime\":1.5,\"_id\":\"k{number:06}\",\"n\":\"{:010}\"}}\n", content.serial);
+    }
+    let row = format!(
+        "{{\"_id\":\"{FILE_ID}\",\"_creationTime\":1700000000000.0,\"sha256\":\"{FILE_SHA256}\",\"size\":11,\
+         \"contentType\":null,\"internalId\":\"8c2d5a4e-0d4e-4b1c-9a2e-0f3a1b2c3d4e\"}}\n"
+    );
+    let file = if content.damaged { b"hellO world" } else { FILE };
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, content) in [
+        ("_tables/documents.jsonl", "{\"name\":\"users\",\"id\":10001}\n".as_bytes()),
+        ("users/documents.jsonl", users.as_bytes()),
+        ("users/generated_schema.jsonl", b"\"uniform\"\n"),
+        ("_storage/documents.jsonl", row.as_bytes()),
+        (&format!("_storage/{FILE_ID}.bin"), file),
+    ] {
+        zip.start_file(name, options).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap().into_inner().into()
+}
+
+/// A deployment whose export is this.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeSource {
+    pub(crate) deployment: DeploymentName,
+    pub(crate) zip: Bytes,
+    pub(crate) snapshot_time: Timestamp,
+}
+
+#[async_trait]
+impl Source for FakeSource {
+    fn deployment(&self) -> &DeploymentName {
+        &self.deployment
+    }
+
+    async fn preflight(&self) -> Result<Preflight, SourceError> {
+        Ok(Preflight {
+            instance: "happy-animal-123".to_owned(),
+            server_version: "unknown".to_owned(),
+            url: "http://127.0.0.1:3210".to_owned(),
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn export(
+        &self,
+        request: ExportRequest,
+        _: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Export, SourceError> {
+        Ok(Export {
+            id: "export-1".to_owned(),
+            snapshot_ts_ns: i64::try_from(self.snapshot_time.as_nanosecond()).unwrap(),
+            size_bytes: Some(self.zip.len() as u64),
+            include_files: request.include_files,
+            adopted: false,
+        })
+    }
+
+    async fn open(&self, _: &Export) -> Result<ExportStream, SourceError> {
+        let (length_bytes, zip) = (self.zip.len() as u64, self.zip.clone());
+        Ok(ExportStream { length_bytes, bytes: futures::stream::iter([Ok(zip)]).boxed() })
+    }
+
+    async fn release(&self, _: &Export) -> Release {
+        Release::ExpirySet
+    }
+}
