@@ -113,8 +113,7 @@ pub(crate) fn takes(ready: &Ready, job: &BackupJob, snapshot_time: Timestamp, co
     !slots.is_empty()
 }
 
-/// Writes the run's start record to each destination that takes the snapshot; one where that fails is lost. Says where
-/// clocks are too far apart for deleting.
+/// Writes the run's start record to each destination that takes the snapshot. One that refuses it is lost.
 pub(crate) async fn begin_in(
     job: &BackupJob,
     ready: Vec<Ready>,
@@ -142,17 +141,27 @@ pub(crate) async fn begin_in(
     };
     let bytes = Bytes::from(serde_json::to_vec_pretty(&start).expect("a start record has only string keys"));
     let key = Layout::new(job.deployment.clone()).run_start(&context.id);
-    let mut begun = Vec::new();
     let what = format!("convault start {} {} {}", job.deployment, context.id, run.started);
-    for one in ready {
-        let store = one.store().as_ref();
-        let written = async {
-            one.destination.trust.sign(store, &key, &bytes, &what, PutMode::IfAbsent).await?;
-            put_own(store, &key, bytes.clone(), PutMode::IfAbsent).await
+    let written = ready.iter().map(|one| {
+        let (trust, store) = (&one.destination.trust, one.store().as_ref());
+        let (key, bytes, what) = (&key, &bytes, &what);
+        let write = async move {
+            trust.sign(store, key, bytes, what, PutMode::IfAbsent).await?;
+            put_own(store, key, bytes.clone(), PutMode::IfAbsent).await
         };
-        match context.or_stop(written).await? {
-            Ok(()) => begun.push(one),
-            Err(error) => lose(&one.destination, &error, run, context),
+        tokio::time::timeout(job.stall_limit, write)
+    });
+    let written = context.or_stop(futures::future::join_all(written)).await?;
+    let mut begun: Vec<Ready> = Vec::new();
+    for (one, written) in ready.into_iter().zip(written) {
+        match written {
+            // A destination that is slow just now still gets its snapshot, if need be from another one afterwards.
+            Ok(Ok(())) | Err(_) => begun.push(one),
+            Ok(Err(JobError::Store(error))) if error.kind == StoreErrorKind::Transient => {
+                tracing::warn!(%error, "the start record is not there");
+                begun.push(one);
+            }
+            Ok(Err(error)) => lose(&one.destination, &error, run, context),
         }
     }
     if begun.is_empty() { Err(JobError::AllDestinationsFailed(problems(&run.lost))) } else { Ok(begun) }

@@ -68,6 +68,17 @@ pub async fn repair(
             Err(error) => context.warning(format!("cannot look there for whole copies: {}", chain(&error))),
         }
     }
+    let is_known = |id: &SnapshotId| {
+        let mut all = elsewhere.iter().map(|(_, survey)| survey).chain([&here]);
+        all.any(|survey| survey.folder(id).is_some())
+    };
+    if let Some(id) = only.filter(|id| !is_known(id)) {
+        return Err(JobError::NoSuchSnapshot {
+            id: id.clone(),
+            deployment: deployment.to_string(),
+            destination: destination.store.destination().to_string(),
+        });
+    }
     let repair = Repair { destination, deployment, here: &here, elsewhere: &elsewhere, rules, context };
     let mut report = RepairReport::default();
     for folder in to_repair(&here, &elsewhere, only) {

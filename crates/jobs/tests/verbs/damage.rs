@@ -276,8 +276,7 @@ async fn what_no_other_destination_holds_is_said_to_be_beyond_repair() {
 async fn a_repository_file_that_was_written_over_comes_back() {
     for versions in [false, true] {
         let house = House::new(true).await;
-        let near =
-            if versions { house.near.clone().with_versions() } else { house.near.clone() };
+        let near = if versions { house.near.clone().with_versions() } else { house.near.clone() };
         let before = near.contents(REPOSITORY_KEY).unwrap();
         near.put(REPOSITORY_KEY, Bytes::from_static(b"ransom"), PutMode::Overwrite).await.unwrap();
         assert_eq!(house.back_up(3).await.0, Some(RunOutcome::Partial));

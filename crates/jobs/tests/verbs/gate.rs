@@ -190,10 +190,12 @@ async fn what_is_stored_is_locked_for_as_long_as_retention_keeps_it_and_pruning_
 
     // Retention no longer keeps it, but the lock holds: nothing is tried, and nothing is an error.
     let key = format!("crm/snapshots/{}/manifest.json", manifest.id);
-    let second = back_up(&job, FakeSource::of(export_of(SMALL, 1)).taken_at(now), &to, &clock).await;
+    let a_little_later = now + SignedDuration::from_secs(1);
+    let source = FakeSource::of(export_of(SMALL, 1)).taken_at(a_little_later);
+    let second = back_up(&job, source, &to, &clock).await;
     assert_eq!(second.outcome, Some(RunOutcome::Good), "{}", second.message);
     let rules = PruneRules::new(Keep { last: 1, at_least_verified: 1, ..Keep::default() }, TimeZone::UTC);
-    let plan = convault_jobs::plan_prune(&to[0], &crm(), &rules, now).await.unwrap();
+    let plan = convault_jobs::plan_prune(&to[0], &crm(), &rules, a_little_later).await.unwrap();
     assert_eq!((plan.removals.len(), plan.locked.len()), (0, 1), "{plan:?}");
     let pruned = convault_jobs::prune(&to[0], &plan, &rules, &Run::at(&clock).context).await.unwrap();
     assert_eq!((pruned.removed, pruned.held_back), (vec![], vec![]));
