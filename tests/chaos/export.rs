@@ -1,6 +1,9 @@
 //! Exports made of bytes, and a deployment that hands them out.
 
-use std::io::{Cursor, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{Cursor, Write as _},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,8 +34,12 @@ const FILE: &[u8] = b"hello world";
 pub(crate) fn export(content: Content) -> Bytes {
     let mut users = String::new();
     for number in 0..content.documents {
-        users +=
-            &format!("{{\"_creationTime\":1.5,\"_id\":\"k{number:06}\",\"n\":\"{:010}\"}}\n", content.serial);
+        writeln!(
+            users,
+            "{{\"_creationTime\":1.5,\"_id\":\"k{number:06}\",\"n\":\"{:010}\"}}",
+            content.serial
+        )
+        .unwrap();
     }
     let row = format!(
         "{{\"_id\":\"{FILE_ID}\",\"_creationTime\":1700000000000.0,\"sha256\":\"{FILE_SHA256}\",\"size\":11,\

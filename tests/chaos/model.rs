@@ -22,6 +22,7 @@ struct Known {
 
 /// What was seen of a snapshot folder.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "these are answers to questions, not a state")]
 pub(crate) struct Seen {
     pub(crate) state: &'static str,
     pub(crate) manifest: Option<Manifest>,
@@ -256,8 +257,9 @@ impl Model {
         let is_owned = |key: &str| {
             let mut parts = key.split('/');
             match (parts.next(), parts.next(), parts.next()) {
-                (Some("convault.json"), ..) | (Some("leases" | "keys"), ..) => true,
-                (Some("crm"), Some("prunes"), _) | (Some("crm"), Some("proofs"), Some("runs")) => true,
+                (Some("convault.json" | "leases" | "keys"), ..)
+                | (Some("crm"), Some("prunes"), _)
+                | (Some("crm"), Some("proofs"), Some("runs")) => true,
                 (Some("crm"), Some("marks" | "proofs"), Some(id)) => {
                     RunId::parse(id).is_ok_and(|id| view.folders.contains_key(&id))
                 }

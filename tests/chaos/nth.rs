@@ -163,10 +163,7 @@ impl Bench {
             self.places.iter().zip(&self.model.views).map(|(place, view)| {
                 (place.name(), view.folders.get(&run.id).and_then(|seen| seen.standing))
             });
-        let record = match &run.backup {
-            Told::Ran(record) => record,
-            _ => return,
-        };
+        let Told::Ran(record) = &run.backup else { return };
         let (outcome, case) = (record.outcome.unwrap(), &self.case);
         let mut counting = 0;
         for (name, standing) in standings {
