@@ -54,8 +54,10 @@ impl Judgement {
     pub fn of(manifest: &Manifest, manifest_sha256: &Sha256, marks: &[Mark]) -> Self {
         let speaks = |mark: &&Mark| {
             mark.id == manifest.id
-                && mark.repository == manifest.repository
-                && mark.manifest_sha256.is_none_or(|sha256| sha256 == *manifest_sha256)
+                && match mark.manifest_sha256 {
+                    Some(sha256) => sha256 == *manifest_sha256,
+                    None => mark.repository == manifest.repository,
+                }
         };
         let newest = |kinds: &[MarkKind]| {
             marks

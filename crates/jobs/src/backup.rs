@@ -187,7 +187,7 @@ async fn make(
     for warning in &preflight.warnings {
         warn(run, context, warning.clone());
     }
-    let (repository, ready) = prepare(job, destinations, run, context).await?;
+    let ready = prepare(job, destinations, run, context).await?;
     let ready = match without_done(job, ready, context) {
         Ok(ready) => ready,
         Err(done) => return Ok(record(job, run, nothing_due(&run.lost), done, context)),
@@ -203,13 +203,13 @@ async fn make(
     let (taking, resting): (Vec<Ready>, Vec<Ready>) =
         ready.into_iter().partition(|ready| takes(ready, job, at, context));
     let made = async {
-        let taking = begin_in(job, taking, &preflight, &repository, run, context).await?;
+        let taking = begin_in(job, taking, &preflight, run, context).await?;
         let taking = survey_again(job, taking, context).await?;
         let taking = match without_done(job, taking, context) {
             Ok(taking) => taking,
             Err(done) => return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new())),
         };
-        let made = snapshot(job, source, &preflight, &repository, &export, &taking, run, context).await?;
+        let made = snapshot(job, source, &preflight, &export, &taking, run, context).await?;
         Ok::<_, JobError>((made, taking))
     };
     let made = made.await;
@@ -322,7 +322,6 @@ async fn snapshot(
     job: &BackupJob,
     source: &dyn Source,
     preflight: &Preflight,
-    repository: &RunId,
     export: &Export,
     ready: &[Ready],
     run: &mut Run,
@@ -336,7 +335,8 @@ async fn snapshot(
         warn(run, context, warning.to_string());
     }
     context.phase(RunPhase::Manifest);
-    let mut manifest = manifest(job, preflight, repository, export, &transferred, run.started, context);
+    let mut manifest =
+        manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
     let found = examine(&manifest, &history(ready), &job.anomaly);
     for note in found.notes {
         warn(run, context, note);

@@ -25,6 +25,8 @@ use crate::{
 /// A destination that can be written to, and what it held when the run began.
 pub(crate) struct Ready {
     pub(crate) destination: Destination,
+    /// The identifier of the repository that it is.
+    pub(crate) repository: RunId,
     pub(crate) survey: Survey,
     /// What retention would have removed then; under a lease nothing else is.
     pub(crate) plan: Option<PrunePlan>,
@@ -43,19 +45,15 @@ pub(crate) async fn prepare(
     destinations: &[Destination],
     run: &mut Run,
     context: &RunContext,
-) -> Result<(RunId, Vec<Ready>), JobError> {
+) -> Result<Vec<Ready>, JobError> {
     let mut ready = Vec::new();
-    let mut repository = None;
     for destination in destinations {
         match context.or_stop(prepare_one(job, destination, run, context)).await? {
-            Ok((id, one)) => {
-                repository.get_or_insert(id);
-                ready.push(one);
-            }
+            Ok(one) => ready.push(one),
             Err(error) => lose(destination, &error, run, context),
         }
     }
-    repository.map(|id| (id, ready)).ok_or_else(|| JobError::AllDestinationsFailed(problems(&run.lost)))
+    if ready.is_empty() { Err(JobError::AllDestinationsFailed(problems(&run.lost))) } else { Ok(ready) }
 }
 
 fn lose(destination: &Destination, error: &JobError, run: &mut Run, context: &RunContext) {
@@ -71,7 +69,7 @@ async fn prepare_one(
     destination: &Destination,
     run: &mut Run,
     context: &RunContext,
-) -> Result<(RunId, Ready), JobError> {
+) -> Result<Ready, JobError> {
     let store = destination.store.as_ref();
     let repository = repository::open_or_make(destination, &context.id).await?.repository;
     // An upload that is begun and given up shows that writing is allowed, and leaves nothing behind.
@@ -95,7 +93,7 @@ async fn prepare_one(
         Some(_) => Some(plan_from(destination, &job.deployment, &survey, &rules, now).await?),
         None => None,
     };
-    Ok((repository, Ready { destination: destination.clone(), survey, plan }))
+    Ok(Ready { destination: destination.clone(), repository, survey, plan })
 }
 
 /// Whether a destination takes a snapshot of that time: always, or where one of the slots it accepts has none yet.
@@ -118,11 +116,10 @@ pub(crate) async fn begin_in(
     job: &BackupJob,
     ready: Vec<Ready>,
     preflight: &Preflight,
-    repository: &RunId,
     run: &mut Run,
     context: &RunContext,
 ) -> Result<Vec<Ready>, JobError> {
-    let start = RunStart {
+    let start = |repository: &RunId| RunStart {
         format: RUN_START_FORMAT,
         id: context.id.clone(),
         deployment: job.deployment.clone(),
@@ -139,15 +136,16 @@ pub(crate) async fn begin_in(
         fence: context.fence(),
         convault_version: job.version.clone(),
     };
-    let bytes = Bytes::from(serde_json::to_vec_pretty(&start).expect("a start record has only string keys"));
     let key = Layout::new(job.deployment.clone()).run_start(&context.id);
     let what = format!("convault start {} {} {}", job.deployment, context.id, run.started);
     let written = ready.iter().map(|one| {
         let (trust, store) = (&one.destination.trust, one.store().as_ref());
-        let (key, bytes, what) = (&key, &bytes, &what);
+        let record = serde_json::to_vec_pretty(&start(&one.repository));
+        let bytes = Bytes::from(record.expect("a start record has only string keys"));
+        let (key, what) = (&key, &what);
         let write = async move {
-            trust.sign(store, key, bytes, what, PutMode::IfAbsent).await?;
-            put_own(store, key, bytes.clone(), PutMode::IfAbsent).await
+            trust.sign(store, key, &bytes, what, PutMode::IfAbsent).await?;
+            put_own(store, key, bytes, PutMode::IfAbsent).await
         };
         tokio::time::timeout(job.stall_limit, write)
     });

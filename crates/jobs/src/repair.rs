@@ -140,7 +140,8 @@ impl Repair<'_> {
         let layout = Layout::new(self.deployment.clone());
         if let Some(manifest) = self.copy_elsewhere(&folder.id) {
             let (objects, _) = self.objects(manifest, folder).await?;
-            let manifest = Manifest { objects, ..manifest.clone() };
+            let repository = self.repository().await?;
+            let manifest = Manifest { objects, repository, ..manifest.clone() };
             return self.put_manifest(folder, &layout, &manifest).await;
         }
         if let Some(bytes) = self.older_version(folder, &layout).await? {

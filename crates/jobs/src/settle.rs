@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use convault_core::{
     Candidate, DestinationResult, Layout, Lock, Manifest, ObjectRole, PartPlan, PutMode, ReadBack, RunEvent,
-    RunPhase, Sha256, Standing, Store, StoreErrorKind, Stored, StoredObject, keep_horizon,
+    RunId, RunPhase, Sha256, Standing, Store, StoreErrorKind, Stored, StoredObject, keep_horizon,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -39,6 +39,8 @@ const SUSPECT_LOCKED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// What is done, in one destination, beside storing: signing, and locking against deletion.
 pub(crate) struct Protection {
     destination: Destination,
+    /// The identifier of the repository that it is, which its manifests repeat.
+    repository: RunId,
     /// Until when retention will keep the snapshot, as far as that can be told; `None` where nothing is locked.
     lock: Option<Lock>,
 }
@@ -51,7 +53,7 @@ impl Protection {
             let until = horizon(ready, job, manifest, now)?;
             (until > now).then_some(Lock { mode, until })
         });
-        Self { destination, lock }
+        Self { destination, repository: ready.repository.clone(), lock }
     }
 
     fn store(&self) -> &dyn Store {
@@ -254,7 +256,8 @@ async fn write_manifest(
     context: &RunContext,
 ) -> Result<u64, JobError> {
     let store = protection.store();
-    let manifest = Manifest { objects, ..manifest.clone() };
+    let repository = protection.repository.clone();
+    let manifest = Manifest { objects, repository, ..manifest.clone() };
     let layout = Layout::new(manifest.deployment.clone());
     let data: Vec<String> =
         manifest.objects.iter().map(|object| layout.object(&manifest.id, &object.name)).collect();
@@ -331,7 +334,8 @@ async fn remove(store: &dyn Store, expected: &[Expected; 2], manifest: &Manifest
             let Ok(found) = Manifest::parse(&bytes, &manifest.deployment, &manifest.id) else {
                 return Ok(());
             };
-            if (Manifest { objects: Vec::new(), ..found }) != *manifest {
+            let repository = manifest.repository.clone();
+            if (Manifest { objects: Vec::new(), repository, ..found }) != *manifest {
                 return Ok(());
             }
             store.delete(&key).await?;

@@ -21,8 +21,9 @@ pub(crate) const LARGEST_MANIFEST_BYTES: u64 = 64 << 20;
 /// A prune record has the manifests of all that it removes.
 const LARGEST_PRUNE_RECORD_BYTES: u64 = 256 << 20;
 const LARGEST_MARK_BYTES: u64 = 1 << 20;
-/// A record of later than this was made by a clock that went wrong, or by somebody who wants the last word for ever.
-const NOT_YET: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+/// A record whose time is so far from the store's was made by a clock that went wrong, or by somebody who wants the last
+/// word for ever.
+const FAR_OFF: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// Without a manifest but written to so recently, a folder may belong to a run that goes on.
 const MAY_GO_ON: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
@@ -199,7 +200,7 @@ pub async fn survey(
     let proofs = by_folder(store, &layout.proofs_prefix()).await?;
     let prune_objects: Vec<ObjectInfo> = store.list(&layout.prunes_prefix()).try_collect().await?;
     let mut survey = Survey { prune_objects, ..Survey::default() };
-    survey.prunes = read_prunes(destination, deployment, &survey.prune_objects, now).await?;
+    survey.prunes = read_prunes(destination, deployment, &survey.prune_objects).await?;
     for id in marks.keys().chain(proofs.keys()) {
         // What was said of a snapshot whose folder is gone still shows that there was one.
         if SnapshotId::parse(id).is_ok() && has_signed_word(marks.get(id), proofs.get(id)) {
@@ -259,7 +260,6 @@ async fn read_prunes(
     destination: &Destination,
     deployment: &DeploymentName,
     objects: &[ObjectInfo],
-    now: Timestamp,
 ) -> Result<Vec<PruneRecord>, JobError> {
     let mut records = Vec::new();
     for object in objects.iter().filter(|object| is_record(&object.key)) {
@@ -272,7 +272,7 @@ async fn read_prunes(
         // One that cannot be read or trusted says nothing; what it would have explained is headless then, and safe.
         let record: Option<PruneRecord> = serde_json::from_slice(&bytes).ok();
         let usable = record.filter(|record| {
-            record.at <= now + NOT_YET
+            record.at.duration_since(object.modified).abs() <= FAR_OFF
                 && record.format <= PRUNE_RECORD_FORMAT
                 && record.deployment == *deployment
         });
