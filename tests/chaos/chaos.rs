@@ -79,7 +79,7 @@ fn live_through_all(first: u64, seeds: u64, place: Where) -> usize {
 #[test]
 #[expect(clippy::print_stdout, reason = "the figure of `tests/shows/never-lost-chaos`")]
 fn whatever_happens_in_memory_a_good_copy_is_never_lost() {
-    let (first, seeds) = (number("CONVAULT_CHAOS_FIRST_SEED", 1), number("CONVAULT_CHAOS_SEEDS", 300));
+    let (first, seeds) = (number("CONVAULT_CHAOS_FIRST_SEED", 1), number("CONVAULT_CHAOS_SEEDS", 60));
     let downloads = live_through_all(first, seeds, Where::Memory);
     println!("figure: {seeds} seeds from {first} in memory, {downloads} downloads compared");
 }
@@ -87,7 +87,7 @@ fn whatever_happens_in_memory_a_good_copy_is_never_lost() {
 #[test]
 #[expect(clippy::print_stdout, reason = "the figure of `tests/shows/never-lost-chaos`")]
 fn whatever_happens_in_buckets_a_good_copy_is_never_lost() {
-    let (first, seeds) = (number("CONVAULT_CHAOS_FIRST_SEED", 1), number("CONVAULT_CHAOS_S3_SEEDS", 6));
+    let (first, seeds) = (number("CONVAULT_CHAOS_FIRST_SEED", 1), number("CONVAULT_CHAOS_S3_SEEDS", 2));
     let downloads = live_through_all(first, seeds, Where::Buckets);
     println!("figure: {seeds} seeds from {first} in buckets, {downloads} downloads compared");
 }
