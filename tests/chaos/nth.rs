@@ -337,7 +337,7 @@ fn requests(server: &RunningS3) -> u64 {
 /// Of all failures one in so many: every one where the environment says 1.
 #[expect(clippy::disallowed_methods, reason = "how much is tested is no setting of the program")]
 pub(crate) fn one_in() -> usize {
-    std::env::var("CONVAULT_NTH_ONE_IN").ok().map_or(5, |text| text.parse().unwrap())
+    std::env::var("CONVAULT_NTH_ONE_IN").ok().map_or(25, |text| text.parse().unwrap())
 }
 
 #[tokio::test]
