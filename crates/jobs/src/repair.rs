@@ -353,12 +353,12 @@ impl Repair<'_> {
         self.put_bytes(folder, layout, bytes).await
     }
 
-    /// The one place where anything of a snapshot is written over: what lies there cannot be used.
+    /// The one place where anything of a snapshot is written over: what lies there cannot be used. The mark goes first:
+    /// without it a manifest that is written again looks like one of a holder that had lost its lease.
     async fn put_bytes(&self, folder: &Folder, layout: &Layout, bytes: Bytes) -> Result<(), JobError> {
         self.context.check_lease().await?;
-        let sha256 = Sha256::of(&bytes);
-        put_own(self.store(), &layout.manifest(&folder.id), bytes, PutMode::Overwrite).await?;
-        self.mark(folder, sha256, BTreeMap::new()).await
+        self.mark(folder, Sha256::of(&bytes), BTreeMap::new()).await?;
+        put_own(self.store(), &layout.manifest(&folder.id), bytes, PutMode::Overwrite).await
     }
 
     async fn mark(
