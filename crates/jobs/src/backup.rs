@@ -317,7 +317,6 @@ async fn export(
     Ok(export?)
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything a manifest speaks of comes together here")]
 async fn snapshot(
     job: &BackupJob,
     source: &dyn Source,
