@@ -52,25 +52,17 @@ fn newest_runs(survey: &Survey) -> BTreeMap<JobName, RunRecord> {
 
 /// The run that made a snapshot, as far as the snapshot tells.
 fn run_of(job: &JobName, manifest: &Manifest) -> RunRecord {
+    let (due, started) = (manifest.due, manifest.started);
     RunRecord {
-        id: manifest.id.clone(),
-        job: job.clone(),
-        deployment: manifest.deployment.clone(),
-        verb: Verb::Backup,
         scheduled: manifest.kind == Kind::Scheduled,
-        due: manifest.due,
-        started: manifest.started,
         finished: Some(manifest.verification.at),
         outcome: Some(RunOutcome::Good),
         message: "as its snapshot says".to_owned(),
         snapshot: Some(manifest.id.clone()),
         snapshot_time: Some(manifest.snapshot_time()),
-        destinations: Vec::new(),
-        read_bytes: 0,
         documents: manifest.totals.documents,
         files: manifest.totals.files,
-        warnings: Vec::new(),
-        retryable: false,
+        ..RunRecord::begun(&manifest.id, job, &manifest.deployment, Verb::Backup, due, started)
     }
 }
 

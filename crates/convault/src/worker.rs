@@ -10,13 +10,11 @@ mod verify;
 use std::{sync::Arc, time::Duration};
 
 use convault_core::{
-    Clock, DeploymentName, DestinationName, JobName, Journal, Kind, RunEvent, RunId, RunOutcome, RunRecord,
-    Verb,
+    Clock, DestinationName, JobName, Journal, Kind, RunEvent, RunId, RunOutcome, RunRecord, Verb,
 };
 use convault_jobs::{BackupJob, Destination, JobError, RunContext};
 use convault_scheduler::CancelReason;
 use convault_settings::{JobSettings, Settings};
-use jiff::Timestamp;
 use tracing::Instrument as _;
 
 pub(crate) use self::{prune::prune_rules, sharing::Sharing, turn::Turn};
@@ -135,7 +133,7 @@ impl Worker {
 
     fn begun(&self, order: &Order<'_>, context: &RunContext) -> RunRecord {
         let (task, verb) = (order.task, order.request.verb);
-        begun(&context.id, task.name(), task.deployment(), verb, order.due, self.clock.now())
+        RunRecord::begun(&context.id, task.name(), task.deployment(), verb, order.due, self.clock.now())
     }
 
     async fn ended(&self, record: &RunRecord, context: &RunContext) {
@@ -198,37 +196,6 @@ impl Worker {
     /// What one run may take for parts on their way.
     fn upload_memory_bytes(&self) -> u64 {
         self.settings.daemon.upload_memory_bytes / self.runs_at_once
-    }
-}
-
-/// The record of a run that goes on: without outcome.
-pub(crate) fn begun(
-    id: &RunId,
-    job: &JobName,
-    deployment: &DeploymentName,
-    verb: Verb,
-    due: Option<Timestamp>,
-    started: Timestamp,
-) -> RunRecord {
-    RunRecord {
-        id: id.clone(),
-        job: job.clone(),
-        deployment: deployment.clone(),
-        verb,
-        scheduled: due.is_some(),
-        due,
-        started,
-        finished: None,
-        outcome: None,
-        message: String::new(),
-        snapshot: None,
-        snapshot_time: None,
-        destinations: Vec::new(),
-        read_bytes: 0,
-        documents: 0,
-        files: 0,
-        warnings: Vec::new(),
-        retryable: false,
     }
 }
 

@@ -75,7 +75,7 @@ impl Anomalies {
         let totals = next.totals;
         if totals.documents == 0 && totals.files == 0 && !limits.allow_empty {
             let what = "the snapshot has no documents and no stored files; \
-                        where that is right, set allow_empty";
+                        where that is right, set deployment.anomaly.allow_empty";
             self.problem("empty", what.into(), Vec::new());
         }
         let bytes = totals.document_bytes.saturating_add(totals.file_bytes);

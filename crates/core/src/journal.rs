@@ -115,6 +115,37 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// The record of a run that goes on: without outcome. One with a due time was started by the schedule.
+    pub fn begun(
+        id: &RunId,
+        job: &JobName,
+        deployment: &DeploymentName,
+        verb: Verb,
+        due: Option<Timestamp>,
+        started: Timestamp,
+    ) -> Self {
+        Self {
+            id: id.clone(),
+            job: job.clone(),
+            deployment: deployment.clone(),
+            verb,
+            scheduled: due.is_some(),
+            due,
+            started,
+            finished: None,
+            outcome: None,
+            message: String::new(),
+            snapshot: None,
+            snapshot_time: None,
+            destinations: Vec::new(),
+            read_bytes: 0,
+            documents: 0,
+            files: 0,
+            warnings: Vec::new(),
+            retryable: false,
+        }
+    }
+
     /// Bytes stored in all destinations together.
     pub fn stored_bytes(&self) -> u64 {
         self.destinations.iter().map(|result| result.stored_bytes).sum()

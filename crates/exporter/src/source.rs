@@ -108,7 +108,10 @@ impl Source for DeploymentSource {
             Ok(deployment) => {
                 release::expire(&deployment, &self.settings.retry, export, self.clock.now()).await
             }
-            Err(error) => Release::Refused(error.to_string()),
+            Err(error) => Release::Refused(format!(
+                "the export {} stays on the deployment until its own expiry: {error}",
+                export.id
+            )),
         }
     }
 }

@@ -135,27 +135,9 @@ async fn leave_nothing(job: &BackupJob, destinations: &[Destination], context: &
 }
 
 /// The record of a run that goes on: without outcome.
-pub fn running(job: &BackupJob, id: &RunId, started: Timestamp) -> RunRecord {
-    RunRecord {
-        id: id.clone(),
-        job: job.job.clone(),
-        deployment: job.deployment.clone(),
-        verb: Verb::Backup,
-        scheduled: job.kind == Kind::Scheduled,
-        due: job.due,
-        started,
-        finished: None,
-        outcome: None,
-        message: String::new(),
-        snapshot: None,
-        snapshot_time: None,
-        destinations: Vec::new(),
-        read_bytes: 0,
-        documents: 0,
-        files: 0,
-        warnings: Vec::new(),
-        retryable: false,
-    }
+fn running(job: &BackupJob, id: &RunId, started: Timestamp) -> RunRecord {
+    let begun = RunRecord::begun(id, &job.job, &job.deployment, Verb::Backup, job.due, started);
+    RunRecord { scheduled: job.kind == Kind::Scheduled, ..begun }
 }
 
 fn record(
@@ -448,7 +430,7 @@ async fn release(source: &dyn Source, export: &Export, run: &mut Run, context: &
         Release::ExpirySet => {}
         Release::Kept(why) => tracing::debug!(why, "the export's expiry is left as it is"),
         Release::Refused(why) => {
-            warn(run, context, format!("the export stays on the deployment for now: {why}"));
+            warn(run, context, why);
         }
     }
 }

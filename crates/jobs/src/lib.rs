@@ -35,7 +35,7 @@ mod trust;
 mod verify;
 
 pub use as_of::AsOf;
-pub use backup::{BackupJob, backup, running};
+pub use backup::{BackupJob, backup};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use destination::{Destination, ORPHAN_GRACE};

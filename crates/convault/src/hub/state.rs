@@ -90,7 +90,7 @@ impl State {
     ) -> Option<RunRecord> {
         let of_job = self.jobs.iter().find(|status| status.job == *job).map(|status| &status.deployment);
         let of_task = self.verifying.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
-        let begun = crate::worker::begun(&wish.id, job, of_job.or(of_task)?, wish.request.verb, None, now);
+        let begun = RunRecord::begun(&wish.id, job, of_job.or(of_task)?, wish.request.verb, None, now);
         Some(RunRecord {
             finished: Some(now),
             outcome: Some(RunOutcome::Cancelled),
