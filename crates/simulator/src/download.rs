@@ -110,7 +110,12 @@ fn in_transit(
 /// What comes after the last byte.
 async fn ending(transit: Transit) -> Option<io::Result<Bytes>> {
     match transit {
-        Transit::Truncated => Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted))),
+        Transit::Truncated => {
+            // While the body is pending the server sends what it has: without that it may drop the connection with the
+            // head of the answer still unsent, which is another fault.
+            tokio::task::yield_now().await;
+            Some(Err(io::Error::from(io::ErrorKind::ConnectionAborted)))
+        }
         Transit::Stalled => future::pending().await,
         Transit::Sound | Transit::Short | Transit::Corrupt => None,
     }
