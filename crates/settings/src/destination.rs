@@ -53,7 +53,8 @@ const HOUR: Duration = Duration::from_hours(1);
 pub enum DestinationPlace {
     /// A bucket.
     S3(S3Settings),
-    /// A folder, absolute. It need not be there yet.
+    /// A folder, absolute. It need not be there when the settings are read, but it is never made: a mount that is
+    /// missing must not be taken for an empty destination.
     Directory(PathBuf),
 }
 
