@@ -42,6 +42,7 @@ async fn an_empty_export_is_suspect_and_freezes_pruning_until_it_is_accepted() {
     for day in 0..2 {
         let record = back_up(&job, FakeSource::of(export_of(SMALL, 0)).days_later(day), &to, &clock).await;
         assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
+        clock.advance_hours(24);
     }
     let record = back_up(&job, FakeSource::of(empty()).days_later(2), &to, &clock).await;
     assert_eq!(record.outcome, Some(RunOutcome::Suspect), "{}", record.message);
