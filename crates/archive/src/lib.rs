@@ -19,6 +19,7 @@ mod json;
 mod ledger;
 mod lines;
 mod name;
+mod names_key;
 mod options;
 mod random;
 mod ranged;
@@ -34,6 +35,7 @@ pub use findings::{
 pub use frames::{Frame, FrameKind};
 pub use index::IndexWriter;
 pub use ledger::{Culprit, CulpritKind, Culprits, Suspects};
+pub use names_key::{NamesKey, NamesKeyError};
 pub use options::{MAX_LINE_BYTES, Options, RESUME_EVERY_BYTES};
 pub use random::{EntryContent, Index, RandomError};
 pub use ranged::{RangedError, RangedReader};

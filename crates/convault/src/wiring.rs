@@ -68,6 +68,7 @@ fn destination(settings: &DestinationSettings, trust: Trust) -> anyhow::Result<D
         append_only: settings.append_only,
         orphan_grace: settings.orphan_grace,
         object_lock: object_lock(&settings.place),
+        encryption: None,
         ..Destination::plain(store(settings)?)
     })
 }

@@ -19,7 +19,7 @@ fn to_hex(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn from_hex(text: &str) -> Result<[u8; 32], ParseDigestError> {
     let error = || ParseDigestError { text: text.chars().take(80).collect() };
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(error());
     }
     let mut bytes = [0; 32];

@@ -130,4 +130,42 @@ impl Layout {
 
     /// The name of a snapshot's index.
     pub const INDEX_NAME: &'static str = "index.jsonl.zst";
+
+    /// Which stored file is which object, where files are shared between snapshots.
+    pub const FILES_NAME: &'static str = "files.jsonl.zst";
+
+    /// The file objects that a snapshot needs, where files are shared. Never encrypted.
+    pub const REFS_NAME: &'static str = "refs.zst";
+
+    /// What a Convex snapshot leaves out. Always encrypted, so that it always has [`Self::ENCRYPTED_SUFFIX`].
+    pub const SURROUNDINGS_NAME: &'static str = "surroundings.zip";
+
+    /// What the name of an encrypted object ends in.
+    pub const ENCRYPTED_SUFFIX: &'static str = ".age";
+
+    /// The prefix of shared files, ending in a slash.
+    pub fn files_prefix(&self) -> String {
+        format!("{}/files/", self.deployment)
+    }
+
+    /// A shared file, by its name of hexadecimal digits; `suffix` is empty or [`Self::ENCRYPTED_SUFFIX`].
+    pub fn file(&self, name: &str, suffix: &str) -> String {
+        let folder: String = name.chars().take(2).collect();
+        format!("{}/files/{folder}/{name}{suffix}", self.deployment)
+    }
+
+    /// The names key, encrypted to the recipients whose fingerprint begins with these digits.
+    pub fn names_key(key_id: &str, recipients: &str) -> String {
+        format!("keys/names-{key_id}-{recipients}{}", Self::ENCRYPTED_SUFFIX)
+    }
+
+    /// The prefix of the sets of surroundings that were stored between snapshots, ending in a slash.
+    pub fn surroundings_prefix(&self) -> String {
+        format!("{}/surroundings/", self.deployment)
+    }
+
+    /// One object of such a set.
+    pub fn surroundings_object(&self, set: &RunId, name: &str) -> String {
+        format!("{}/surroundings/{set}/{name}", self.deployment)
+    }
 }

@@ -28,6 +28,7 @@ mod schedule;
 mod secret;
 mod source;
 mod store;
+mod surrounding;
 mod tier;
 
 pub use anomaly::{Anomalies, AnomalyLimits, NewTables, TableLimits, examine};
@@ -50,7 +51,7 @@ pub use manifest::{
     Verification,
 };
 pub use mark::{MARK_FORMAT, Mark, MarkKind};
-pub use names::{DeploymentName, DestinationName, InvalidName, JobName};
+pub use names::{DeploymentName, DestinationName, InvalidName, JobName, SurroundingName};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
@@ -68,5 +69,9 @@ pub use source::{
 pub use store::{
     Abilities, Ability, ByteStream, DefaultLock, Lock, LockMode, ObjectInfo, ObjectVersion, Part, PutMode,
     Store, StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
+};
+pub use surrounding::{
+    Collect, EntryDetails, Environment, EnvironmentChange, Surrounding, SurroundingError,
+    SurroundingErrorKind, SurroundingKind,
 };
 pub use tier::Tier;

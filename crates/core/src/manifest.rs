@@ -57,6 +57,8 @@ pub enum Kind {
 pub enum FilesMode {
     /// Inside the snapshot's ZIP.
     Inline,
+    /// Each distinct file once per destination, beside the snapshots that need it.
+    Shared,
     /// Left out, and said so in every report.
     None,
 }
@@ -96,6 +98,12 @@ pub enum ObjectRole {
     Snapshot,
     /// The index of its entries.
     Index,
+    /// Which stored file is which object, with its row: [`FilesMode::Shared`] only.
+    Files,
+    /// The file objects that the snapshot needs, sorted, never encrypted: [`FilesMode::Shared`] only.
+    Refs,
+    /// What a Convex snapshot leaves out; always encrypted.
+    Surroundings,
 }
 
 /// How it was made sure that the store holds what was sent.
@@ -244,7 +252,7 @@ pub struct Manifest {
     pub objects: Vec<StoredObject>,
     /// Sums.
     pub totals: Totals,
-    /// How `tables` names tables: `plain`. Where a destination is encrypted it will be a keyed hash.
+    /// How `tables` names tables: plainly, or, where the destination is encrypted, by a keyed hash.
     pub table_names: TableNames,
     /// Every user table.
     pub tables: Vec<TableTotals>,
@@ -269,6 +277,9 @@ pub struct Manifest {
 pub enum TableNames {
     /// As they are.
     Plain,
+    /// `component`, `table`, `sha256` and `digest` are keyed hashes of what they would be, so that two manifests can be
+    /// compared by whoever has the names key, and tell nothing to anybody else.
+    Keyed,
 }
 
 mod decimal_string {

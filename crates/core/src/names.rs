@@ -77,6 +77,10 @@ name! {
     DeploymentName, check
 }
 name! {
+    /// The name of a part of the surroundings: the folder of its entries in `surroundings.zip.age`.
+    SurroundingName, check
+}
+name! {
     /// The name of a destination: a configured place that snapshots are stored in.
     DestinationName, check
 }

@@ -2,12 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use convault_archive::{NamesKey, encryption::Recipients};
 use convault_core::{LockMode, Store, Tier};
 
 use crate::Trust;
 
 /// How long an object without an owner stays, where nothing else was said.
 pub const ORPHAN_GRACE: Duration = Duration::from_hours(7 * 24);
+
+/// How what is stored is kept from being read by whoever has the bucket.
+#[derive(Debug, Clone)]
+pub struct Encryption {
+    /// Who can open the objects. Destinations with equal recipients get equal bytes.
+    pub recipients: Recipients,
+    /// Under which names are hashed. The same in every destination of a repository.
+    pub names: NamesKey,
+}
 
 /// A destination as verbs are handed it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +34,8 @@ pub struct Destination {
     pub orphan_grace: Duration,
     /// Lock what is stored against deletion for as long as retention keeps it.
     pub object_lock: Option<LockMode>,
+    /// Whom it is encrypted to; `None` stores everything as it is.
+    pub encryption: Option<Arc<Encryption>>,
 }
 
 impl Destination {
@@ -36,6 +48,7 @@ impl Destination {
             append_only: false,
             orphan_grace: ORPHAN_GRACE,
             object_lock: None,
+            encryption: None,
         }
     }
 

@@ -38,7 +38,7 @@ pub use as_of::AsOf;
 pub use backup::{BackupJob, backup};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
-pub use destination::{Destination, ORPHAN_GRACE};
+pub use destination::{Destination, Encryption, ORPHAN_GRACE};
 pub use download::{Downloaded, download, download_to_file};
 pub use error::{JobError, chain};
 pub use lease::{Attempt, HeldLease, Leases};
