@@ -86,7 +86,7 @@ same_entries() {
 
 binary=${1:-}
 if [ -z "$binary" ]; then
-    (cd "$root" && cargo build --quiet --package convault)
+    (cd "$root" && cargo build --locked --quiet --package convault)
     binary="${CARGO_TARGET_DIR:-$root/target}/debug/convault"
 fi
 binary=$(realpath "$binary")
