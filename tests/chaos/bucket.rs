@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use convault_core::{DestinationName, Secret};
 use convault_jobs::Trust;
 use convault_simulator::s3::{RunningS3, S3Server, S3ServerConfig};
-use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{S3Settings, S3Store, S3Timeouts};
 
 use crate::{
     daemon::{Pace, Place},
@@ -45,10 +45,10 @@ pub(crate) fn place(server: &RunningS3, name: &str, trust: &Trust, silence: Dura
     let settings = S3Settings {
         bucket: name.to_owned(),
         prefix: "convex".to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(server.endpoint()),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new("convault"),
         secret_key: Secret::new("convault-secret"),
         session_token: None,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use convault_core::{DestinationName, Keep, ObjectRole, ReadBack, Secret};
 use convault_jobs::BackupJob;
 use convault_simulator::s3::{RunningS3, S3Fault, S3FaultKind, S3Server, S3ServerConfig};
-use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{S3Settings, S3Store, S3Timeouts};
 
 use crate::bench::Bench;
 
@@ -65,10 +65,10 @@ fn settings(endpoint: String) -> S3Settings {
     S3Settings {
         bucket: "backups".to_owned(),
         prefix: "convex".to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(endpoint),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new("convault"),
         secret_key: Secret::new("convault-secret"),
         session_token: None,

@@ -14,7 +14,7 @@ use convault_simulator::{
     Data, Database, Fault, RunningSimulator, Simulator, SimulatorConfig,
     s3::{RunningS3, S3Server, S3ServerConfig},
 };
-use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{S3Settings, S3Store, S3Timeouts};
 
 pub(crate) const KEY: &str = "simulated|5ec2e7";
 const S3_ACCESS_KEY: &str = "convault";
@@ -131,10 +131,10 @@ pub(crate) fn s3_store(server: &RunningS3) -> S3Store {
     let settings = S3Settings {
         bucket: "backups".to_owned(),
         prefix: "convex".to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(server.endpoint()),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new(S3_ACCESS_KEY),
         secret_key: Secret::new(S3_SECRET_KEY),
         session_token: None,

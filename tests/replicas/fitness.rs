@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use convault_core::{DeploymentName, DestinationName, Holder, JobName, Secret, Store as _, SystemClock};
 use convault_jobs::{Attempt, Leases};
 use convault_simulator::s3::{RunningS3, S3Fault, S3Server, S3ServerConfig};
-use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{S3Settings, S3Store, S3Timeouts};
 
 async fn server() -> RunningS3 {
     let server = S3Server::new(S3ServerConfig {
@@ -22,10 +22,10 @@ fn store(server: &RunningS3) -> S3Store {
     let settings = S3Settings {
         bucket: "backups".to_owned(),
         prefix: "convex".to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(server.endpoint()),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new("convault"),
         secret_key: Secret::new("convault-secret"),
         session_token: None,

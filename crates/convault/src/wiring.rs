@@ -10,7 +10,7 @@ use convault_jobs::{Destination, Trust};
 use convault_settings::{
     DeploymentSettings, DestinationPlace, DestinationSettings, Settings, SigningSettings,
 };
-use convault_uploader::{DirectoryStore, S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{DirectoryStore, S3Settings, S3Store, S3Timeouts};
 
 use crate::exit::{Exit, ExitWith};
 
@@ -93,25 +93,14 @@ fn s3_settings(destination: &DestinationSettings, s3: &convault_settings::S3Sett
     S3Settings {
         bucket: s3.bucket.clone(),
         prefix: s3.prefix.clone(),
-        region: Some(s3.region.clone()),
+        region: s3.region.clone(),
         endpoint: s3.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
-        path_style: Some(s3.path_style),
-        profile: profile(s3.profile),
+        path_style: s3.path_style,
+        sends_checksums: s3.sends_checksums,
         access_key: s3.access_key.clone(),
         secret_key: s3.secret_key.clone(),
         session_token: None,
         ca_file: destination.ca_file.clone(),
         timeouts: S3Timeouts::default(),
-    }
-}
-
-fn profile(profile: convault_settings::S3Profile) -> S3Profile {
-    match profile {
-        convault_settings::S3Profile::Aws => S3Profile::Aws,
-        convault_settings::S3Profile::R2 => S3Profile::R2,
-        convault_settings::S3Profile::B2 => S3Profile::B2,
-        convault_settings::S3Profile::Minio => S3Profile::Minio,
-        convault_settings::S3Profile::Ceph => S3Profile::Ceph,
-        convault_settings::S3Profile::Garage => S3Profile::Garage,
     }
 }

@@ -149,6 +149,8 @@ mod tests {
         let digest = Sha256::of(b"");
         assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(digest.to_string().parse::<Sha256>().unwrap(), digest);
-        assert!("e3".parse::<Sha256>().is_err());
+        for text in ["e3", &"é".repeat(32), &"+f".repeat(32), &" f".repeat(32)] {
+            assert!(text.parse::<Sha256>().is_err(), "{text}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use convault_core::{
 };
 use convault_jobs::AsOf;
 use convault_simulator::s3::{S3Policy, S3Server, S3ServerConfig};
-use convault_uploader::{DirectoryStore, MemoryStore, S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{DirectoryStore, MemoryStore, S3Settings, S3Store, S3Timeouts};
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
@@ -53,10 +53,10 @@ fn settings(endpoint: String, access: &str, secret: &str, bucket: &str, prefix: 
     S3Settings {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(endpoint),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new(access),
         secret_key: Secret::new(secret),
         session_token: None,

@@ -72,6 +72,11 @@ impl S3Profile {
         self != Self::Aws
     }
 
+    /// Whether SHA-256 checksums are sent along: B2 has answered requests that carry them with an error.
+    fn sends_checksums(self) -> bool {
+        self != Self::B2
+    }
+
     /// What an endpoint of this provider looks like, for those that cannot be worked out.
     fn endpoint_form(self) -> &'static str {
         match self {
@@ -98,6 +103,8 @@ pub struct S3Settings {
     pub path_style: bool,
     /// The provider.
     pub profile: S3Profile,
+    /// Whether SHA-256 checksums are sent along with the bytes.
+    pub sends_checksums: bool,
     /// The identifier of the key pair.
     pub access_key: Secret,
     /// The secret of the key pair.
@@ -126,6 +133,7 @@ pub(crate) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<S
         prefix: prefix?,
         path_style: path_style?,
         profile: profile?,
+        sends_checksums: profile?.sends_checksums(),
         access_key: access_key?,
         secret_key: secret_key?,
         object_lock,

@@ -36,16 +36,6 @@ pub enum UploaderError {
         /// Which destination.
         destination: DestinationName,
     },
-    /// The provider has no endpoint that follows from its name.
-    #[error("destination {destination}: profile `{profile}` needs `endpoint`, for instance `{example}`")]
-    EndpointMissing {
-        /// Which destination.
-        destination: DestinationName,
-        /// The profile in the settings.
-        profile: &'static str,
-        /// What an endpoint looks like there.
-        example: &'static str,
-    },
     /// The endpoint is no URL that requests can be sent to.
     #[error(
         "destination {destination}: `endpoint` must be `https://host` or `http://host`, with a port where needed \
@@ -54,15 +44,5 @@ pub enum UploaderError {
     EndpointInvalid {
         /// Which destination.
         destination: DestinationName,
-    },
-    /// The provider has regions, and none is named.
-    #[error("destination {destination}: profile `{profile}` needs `region`, for instance `{example}`")]
-    RegionMissing {
-        /// Which destination.
-        destination: DestinationName,
-        /// The profile in the settings.
-        profile: &'static str,
-        /// What a region looks like there.
-        example: &'static str,
     },
 }

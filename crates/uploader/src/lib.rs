@@ -18,4 +18,4 @@ mod s3;
 pub use directory::DirectoryStore;
 pub use error::UploaderError;
 pub use memory::{MemoryFault, MemoryOperation, MemoryStore};
-pub use s3::{S3Profile, S3Settings, S3Store, S3Timeouts};
+pub use s3::{S3Settings, S3Store, S3Timeouts};

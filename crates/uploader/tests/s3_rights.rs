@@ -10,7 +10,7 @@ use convault_core::{
     Upload,
 };
 use convault_simulator::s3::{RunningS3, S3Policy, S3Server, S3ServerConfig, S3ServerError};
-use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{S3Settings, S3Store, S3Timeouts};
 use futures::TryStreamExt as _;
 
 const PART_BYTES: u64 = 5 << 20;
@@ -40,10 +40,10 @@ fn store_in(endpoint: String, bucket: &str, access_key: &str, secret_key: &str) 
     let settings = S3Settings {
         bucket: bucket.to_owned(),
         prefix: "convex".to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(endpoint),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new(access_key),
         secret_key: Secret::new(secret_key),
         session_token: None,

@@ -8,7 +8,7 @@ use std::{fs, sync::Arc};
 use bytes::Bytes;
 use convault_core::{DestinationName, Part, PutMode, Secret, Sha256, Store as _};
 use convault_simulator::s3::{S3Server, S3ServerConfig};
-use convault_uploader::{S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{S3Settings, S3Store, S3Timeouts};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 const PART_BYTES: usize = 8 << 20;
@@ -38,10 +38,10 @@ async fn upload_of_half_a_gibibyte() {
         let settings = S3Settings {
             bucket: "throughput".to_owned(),
             prefix: String::new(),
-            region: None,
+            region: "us-east-1".to_owned(),
             endpoint: Some(server.endpoint()),
-            path_style: None,
-            profile: S3Profile::Minio,
+            path_style: true,
+            sends_checksums: true,
             access_key: Secret::new("convault"),
             secret_key: Secret::new("convault-secret"),
             session_token: None,

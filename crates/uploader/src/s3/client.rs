@@ -29,7 +29,6 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(20);
 pub(super) fn build(
     settings: &S3Settings,
     destination: &DestinationName,
-    region: &str,
     endpoint: Option<&str>,
 ) -> Result<Client, UploaderError> {
     let credentials = Credentials::new(
@@ -42,9 +41,9 @@ pub(super) fn build(
     let timeouts = settings.timeouts;
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region.to_owned()))
+        .region(Region::new(settings.region.clone()))
         .credentials_provider(credentials)
-        .force_path_style(settings.path_style.unwrap_or(settings.profile.default_path_style()))
+        .force_path_style(settings.path_style)
         // Checksums are given where they are wanted. The SDK's own, sent unasked, are refused by some servers.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

@@ -28,7 +28,7 @@ use convault_core::{
 };
 use futures::stream::BoxStream;
 
-pub use self::settings::{S3Profile, S3Settings, S3Timeouts};
+pub use self::settings::{S3Settings, S3Timeouts};
 use self::{
     explain::{Operation, Place},
     upload::S3Upload,
@@ -94,17 +94,16 @@ impl S3Store {
     /// The destination in the bucket of `settings`. Reads the file of certificate authorities, and sends nothing:
     /// a missing bucket or a wrong key shows in the first call.
     pub fn new(destination: DestinationName, settings: &S3Settings) -> Result<Self, UploaderError> {
-        let region = settings.effective_region(&destination)?;
-        let endpoint = settings.effective_endpoint(&destination, &region)?;
-        let client = client::build(settings, &destination, &region, endpoint.as_deref())?;
+        let endpoint = settings.endpoint(&destination)?;
+        let client = client::build(settings, &destination, endpoint.as_deref())?;
         Ok(Self(Arc::new(Bucket {
             client,
             destination,
-            place: Place { bucket: settings.bucket.clone(), region },
+            place: Place { bucket: settings.bucket.clone(), region: settings.region.clone() },
             endpoint,
             key_prefix: settings.key_prefix(),
             timeouts: settings.timeouts,
-            sends_checksums: settings.profile.sends_checksums(),
+            sends_checksums: settings.sends_checksums,
             may_keep_versions: AtomicBool::new(false),
         })))
     }

@@ -1,94 +1,10 @@
-//! What is needed to reach a bucket, and what each provider wants differently.
+//! What is needed to reach a bucket.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use convault_core::{DestinationName, Secret};
 
 use crate::UploaderError;
-
-/// Whose S3 it is. The profile gives the defaults and says what not to send there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum S3Profile {
-    /// Amazon S3. The region is needed, the endpoint follows from it, the bucket is part of the host name.
-    #[default]
-    Aws,
-    /// Cloudflare R2. The endpoint is needed (`https://<account>.r2.cloudflarestorage.com`), region `auto`,
-    /// bucket in the path.
-    R2,
-    /// Backblaze B2. The region is needed (`us-west-004`), the endpoint follows from it, the bucket is in the
-    /// path. SHA-256 checksums are not sent, since B2 has answered requests that carry them with an error;
-    /// callers read back instead.
-    B2,
-    /// `MinIO` and servers like it (`SeaweedFS`). The endpoint is needed, region `us-east-1`, bucket in the path.
-    Minio,
-    /// Ceph RGW. The endpoint is needed, region `default`, bucket in the path. Old versions take checksums and
-    /// ignore them: that shows in what is confirmed.
-    Ceph,
-    /// Garage. The endpoint is needed, region `garage`, bucket in the path. It ignores conditional writes: the
-    /// probe shows it.
-    Garage,
-}
-
-impl S3Profile {
-    /// Every profile.
-    pub const ALL: [Self; 6] = [Self::Aws, Self::R2, Self::B2, Self::Minio, Self::Ceph, Self::Garage];
-
-    /// The name in the settings: `aws`, `r2`, `b2`, `minio`, `ceph` or `garage`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Aws => "aws",
-            Self::R2 => "r2",
-            Self::B2 => "b2",
-            Self::Minio => "minio",
-            Self::Ceph => "ceph",
-            Self::Garage => "garage",
-        }
-    }
-
-    /// The profile of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|profile| profile.name() == name)
-    }
-
-    /// The region where none is set; `None` where it must be.
-    pub const fn default_region(self) -> Option<&'static str> {
-        match self {
-            Self::Aws | Self::B2 => None,
-            Self::R2 => Some("auto"),
-            Self::Minio => Some("us-east-1"),
-            Self::Ceph => Some("default"),
-            Self::Garage => Some("garage"),
-        }
-    }
-
-    /// Whether the bucket is part of the path rather than of the host name, where the settings do not say.
-    pub const fn default_path_style(self) -> bool {
-        !matches!(self, Self::Aws)
-    }
-
-    /// Whether SHA-256 checksums are announced and sent beside the bytes.
-    pub(crate) const fn sends_checksums(self) -> bool {
-        !matches!(self, Self::B2)
-    }
-
-    const fn example_region(self) -> &'static str {
-        if matches!(self, Self::B2) { "us-west-004" } else { "eu-central-1" }
-    }
-
-    const fn example_endpoint(self) -> &'static str {
-        if matches!(self, Self::R2) {
-            "https://0123456789abcdef.r2.cloudflarestorage.com"
-        } else {
-            "https://s3.example.com"
-        }
-    }
-}
-
-impl fmt::Display for S3Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// How long is waited, and how often something is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,15 +43,14 @@ pub struct S3Settings {
     pub bucket: String,
     /// What every key begins with, without slashes at either end; may be empty.
     pub prefix: String,
-    /// The region; needed where [`S3Profile::default_region`] has none.
-    pub region: Option<String>,
-    /// `https://host[:port]` or `http://host[:port]`; needed for every profile but [`S3Profile::Aws`] and
-    /// [`S3Profile::B2`].
+    /// The region that requests are signed for.
+    pub region: String,
+    /// `https://host[:port]` or `http://host[:port]`; `None` is Amazon's for the region.
     pub endpoint: Option<String>,
-    /// Whether the bucket is in the path; where unset, [`S3Profile::default_path_style`].
-    pub path_style: Option<bool>,
-    /// Whose S3 it is.
-    pub profile: S3Profile,
+    /// Whether the bucket is in the path rather than in the host name.
+    pub path_style: bool,
+    /// Whether SHA-256 checksums are announced and sent beside the bytes. Where not, callers read back instead.
+    pub sends_checksums: bool,
     /// The access key id.
     pub access_key: Secret,
     /// The secret access key.
@@ -149,36 +64,13 @@ pub struct S3Settings {
 }
 
 impl S3Settings {
-    /// The region that requests are signed for.
-    pub(crate) fn effective_region(&self, destination: &DestinationName) -> Result<String, UploaderError> {
-        let set = self.region.clone().filter(|region| !region.is_empty());
-        set.or_else(|| self.profile.default_region().map(str::to_owned)).ok_or_else(|| {
-            UploaderError::RegionMissing {
-                destination: destination.clone(),
-                profile: self.profile.name(),
-                example: self.profile.example_region(),
+    /// The endpoint that requests go to, checked and without a slash at its end.
+    pub(crate) fn endpoint(&self, destination: &DestinationName) -> Result<Option<String>, UploaderError> {
+        match &self.endpoint {
+            Some(endpoint) if !is_endpoint(endpoint) => {
+                Err(UploaderError::EndpointInvalid { destination: destination.clone() })
             }
-        })
-    }
-
-    /// The endpoint that requests go to; `None` is Amazon's for the region.
-    pub(crate) fn effective_endpoint(
-        &self,
-        destination: &DestinationName,
-        region: &str,
-    ) -> Result<Option<String>, UploaderError> {
-        match (&self.endpoint, self.profile) {
-            (Some(endpoint), _) if is_endpoint(endpoint) => {
-                Ok(Some(endpoint.trim_end_matches('/').to_owned()))
-            }
-            (Some(_), _) => Err(UploaderError::EndpointInvalid { destination: destination.clone() }),
-            (None, S3Profile::Aws) => Ok(None),
-            (None, S3Profile::B2) => Ok(Some(format!("https://s3.{region}.backblazeb2.com"))),
-            (None, profile) => Err(UploaderError::EndpointMissing {
-                destination: destination.clone(),
-                profile: profile.name(),
-                example: profile.example_endpoint(),
-            }),
+            endpoint => Ok(endpoint.as_ref().map(|endpoint| endpoint.trim_end_matches('/').to_owned())),
         }
     }
 
@@ -202,14 +94,14 @@ fn is_endpoint(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn settings(profile: S3Profile, endpoint: Option<&str>, region: Option<&str>) -> S3Settings {
+    fn settings(endpoint: Option<&str>) -> S3Settings {
         S3Settings {
             bucket: "acme-backups".into(),
             prefix: "/convex/".into(),
-            region: region.map(str::to_owned),
+            region: "us-west-004".into(),
             endpoint: endpoint.map(str::to_owned),
-            path_style: None,
-            profile,
+            path_style: true,
+            sends_checksums: true,
             access_key: Secret::new("AKIAEXAMPLE"),
             secret_key: Secret::new("wJalrXUtnFEMI"),
             session_token: None,
@@ -219,20 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn each_profile_says_what_it_needs() {
-        let name = DestinationName::new("offsite").unwrap();
-        for profile in S3Profile::ALL {
-            assert_eq!(S3Profile::from_name(profile.name()), Some(profile));
-            let bare = settings(profile, None, None);
-            let region = bare.effective_region(&name);
-            assert_eq!(region.is_err(), matches!(profile, S3Profile::Aws | S3Profile::B2), "{profile}");
-            let endpoint = bare.effective_endpoint(&name, "us-west-004");
-            assert_eq!(endpoint.is_err(), !matches!(profile, S3Profile::Aws | S3Profile::B2), "{profile}");
-        }
-        let b2 = settings(S3Profile::B2, None, Some("us-west-004"));
-        let endpoint = b2.effective_endpoint(&name, "us-west-004").unwrap();
-        assert_eq!(endpoint.unwrap(), "https://s3.us-west-004.backblazeb2.com");
-        assert_eq!(b2.key_prefix(), "convex/");
+    fn keys_begin_with_the_prefix_and_one_slash() {
+        assert_eq!(settings(None).key_prefix(), "convex/");
+        assert_eq!(S3Settings { prefix: "/".into(), ..settings(None) }.key_prefix(), "");
     }
 
     #[test]
@@ -241,20 +122,18 @@ mod tests {
         for bad in
             ["s3.example.com", "https://", "https://user:hunter2@host", "https://host/path", "ftp://host"]
         {
-            let error =
-                settings(S3Profile::Minio, Some(bad), None).effective_endpoint(&name, "x").unwrap_err();
+            let error = settings(Some(bad)).endpoint(&name).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
         for good in ["https://host/", "http://127.0.0.1:9000", "http://[::1]:9000"] {
-            let endpoint =
-                settings(S3Profile::Minio, Some(good), None).effective_endpoint(&name, "x").unwrap();
+            let endpoint = settings(Some(good)).endpoint(&name).unwrap();
             assert_eq!(endpoint.unwrap(), good.trim_end_matches('/'));
         }
     }
 
     #[test]
     fn no_secret_is_printed() {
-        let printed = format!("{:?}", settings(S3Profile::Aws, None, None));
+        let printed = format!("{:?}", settings(None));
         assert!(!printed.contains("wJalr") && !printed.contains("AKIA"), "{printed}");
     }
 }

@@ -4,7 +4,7 @@ use std::{any::Any, path::PathBuf};
 
 use convault_core::{DefaultLock, DestinationName, LockMode, Secret, Store};
 use convault_simulator::s3::{S3Server, S3ServerConfig};
-use convault_uploader::{DirectoryStore, MemoryStore, S3Profile, S3Settings, S3Store, S3Timeouts};
+use convault_uploader::{DirectoryStore, MemoryStore, S3Settings, S3Store, S3Timeouts};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 /// A store, and whatever has to live as long as it does.
@@ -131,10 +131,10 @@ fn settings(endpoint: String, access: &str, secret: &str, bucket: &str, prefix: 
     S3Settings {
         bucket: bucket.to_owned(),
         prefix: prefix.to_owned(),
-        region: None,
+        region: "us-east-1".to_owned(),
         endpoint: Some(endpoint),
-        path_style: None,
-        profile: S3Profile::Minio,
+        path_style: true,
+        sends_checksums: true,
         access_key: Secret::new(access),
         secret_key: Secret::new(secret),
         session_token: None,
