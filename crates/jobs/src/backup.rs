@@ -1,18 +1,18 @@
 //! Makes a snapshot: from a deployment, through verification, into every destination.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use convault_core::{
     AnomalyLimits, DeploymentName, DestinationName, DestinationResult, Export, ExportRequest, FilesMode,
     JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Progress, Release, RunEvent, RunId,
-    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, Store, TableNames, Verb, Verdict, Verification,
-    examine,
+    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, TableNames, Verb, Verdict, Verification, examine,
 };
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     Destination, JobError, PruneRules, RunContext, contents,
     error::chain,
+    group::{Delivery, Group},
     mark::renew_holds,
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
     prune::retain,
@@ -308,9 +308,9 @@ async fn snapshot(
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
-    let stores: Vec<Arc<dyn Store>> = ready.iter().map(|ready| Arc::clone(ready.store())).collect();
+    let groups = Group::of(ready.iter().map(|ready| &ready.destination));
     let transferred =
-        transfer(job, source, export, &stores, &mut run.warnings, &mut run.lost, context).await?;
+        transfer(job, source, export, &groups, &mut run.warnings, &mut run.lost, context).await?;
     run.read_bytes = transferred.read_bytes;
     for warning in &transferred.found.findings.warnings {
         warn(run, context, warning.to_string());
@@ -325,7 +325,12 @@ async fn snapshot(
     manifest.verdict = contents::with_more(manifest.verdict, found.problems);
     let protections =
         ready.iter().map(|ready| Protection::of(ready, job, &manifest, context.clock.now())).collect();
-    let mut results = settle(job, transferred, &manifest, protections, &mut run.warnings, context).await;
+    let manifest_of = |delivery: Delivery| {
+        let recipients = delivery.group.recipients();
+        (delivery, Manifest { recipients, ..manifest.clone() })
+    };
+    let deliveries = transferred.deliveries.into_iter().map(manifest_of).collect();
+    let mut results = settle(job, deliveries, protections, &mut run.warnings, context).await;
     results.append(&mut run.lost);
     if results.iter().all(|result| result.problem.is_some()) {
         let error = JobError::AllDestinationsFailed(problems(&results));

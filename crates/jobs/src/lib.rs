@@ -15,6 +15,7 @@ mod destination;
 mod download;
 mod error;
 mod fan_out;
+mod group;
 mod lane;
 mod lease;
 mod mark;

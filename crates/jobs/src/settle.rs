@@ -13,12 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     BackupJob, Destination, JobError, RunContext,
     error::chain,
-    fan_out::{FanOut, Sent},
+    fan_out::FanOut,
+    group::{Delivery, SentObject},
     lane::{Finishing, LaneError},
     prepare::Ready,
     prune::candidate,
     read::{ObjectReader, check_object, read_small},
-    transfer::Transferred,
     trust::put_own,
 };
 
@@ -29,6 +29,17 @@ pub(crate) struct Expected {
     pub(crate) role: ObjectRole,
     pub(crate) size_bytes: u64,
     pub(crate) sha256: Sha256,
+}
+
+impl Expected {
+    fn of(object: &SentObject) -> Self {
+        Self {
+            name: object.name.clone(),
+            role: object.role,
+            size_bytes: object.sent.length_bytes,
+            sha256: object.sent.sha256,
+        }
+    }
 }
 
 /// A manifest larger than this is not this run's.
@@ -84,41 +95,75 @@ struct Behind {
     why: String,
 }
 
-/// Makes the snapshot exist wherever it can. `manifest` is what all manifests share; the objects are filled in.
+/// What one group of destinations is to hold in the end, and what came of it so far.
+struct Settling {
+    /// What the manifests of its destinations share; the objects are filled in.
+    manifest: Manifest,
+    /// In the order in which they become visible.
+    expected: Vec<Expected>,
+    behind: Vec<Behind>,
+    /// One that has everything, to copy from.
+    complete: Option<Arc<dyn Store>>,
+}
+
+/// Makes the snapshot exist wherever it can. Each delivery comes with what the manifests of its destinations share.
 /// Destinations that fell behind are added to `warnings`.
 pub(crate) async fn settle(
     job: &BackupJob,
-    transferred: Transferred,
-    manifest: &Manifest,
+    deliveries: Vec<(Delivery, Manifest)>,
     protections: Vec<Protection>,
     warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Vec<DestinationResult> {
-    let Transferred { zip, index, zip_name, .. } = transferred;
-    let expected = [
-        Expected {
-            name: zip_name,
-            role: ObjectRole::Snapshot,
-            size_bytes: zip.length_bytes,
-            sha256: zip.sha256,
-        },
-        Expected {
-            name: Layout::INDEX_NAME.to_owned(),
-            role: ObjectRole::Index,
-            size_bytes: index.length_bytes,
-            sha256: index.sha256,
-        },
-    ];
+    let mut results = Vec::new();
+    let mut settling = Vec::new();
+    for (delivery, manifest) in deliveries {
+        let finished = finish_all(job, delivery, manifest, &protections, warnings, context).await;
+        results.extend(finished.1);
+        settling.push(finished.0);
+    }
+    for one in settling {
+        for late in one.behind {
+            if let Some(from) = &one.complete {
+                let text = format!(
+                    "{} fell behind ({}); copying the snapshot there from {}",
+                    late.store.destination(),
+                    late.why,
+                    from.destination()
+                );
+                context.warning(text.clone());
+                warnings.push(text);
+            }
+            let protection = protection_of(&protections, late.store.as_ref());
+            let from = one.complete.as_deref();
+            let (expected, manifest) = (&one.expected, &one.manifest);
+            let refilled = refill(job, late, from, protection, expected, manifest, warnings, context).await;
+            results.push(refilled);
+        }
+    }
+    results
+}
+
+/// Finishes what arrived in the destinations of one group.
+async fn finish_all(
+    job: &BackupJob,
+    delivery: Delivery,
+    manifest: Manifest,
+    protections: &[Protection],
+    warnings: &mut Vec<String>,
+    context: &RunContext,
+) -> (Settling, Vec<DestinationResult>) {
+    let expected: Vec<Expected> = delivery.objects.iter().map(Expected::of).collect();
     let mut results = Vec::new();
     let mut behind = Vec::new();
     let mut complete: Option<Arc<dyn Store>> = None;
-    for (store, arrived) in pair_up(zip, index).await {
-        let protection = protection_of(&protections, store.as_ref());
+    for (store, arrived) in by_store(delivery.objects).await {
+        let protection = protection_of(protections, store.as_ref());
         let outcome = match arrived {
-            Ok(pair) => {
-                let finished = finish_one(protection, &pair, &expected, manifest, warnings, context).await;
+            Ok(whole) => {
+                let finished = finish_one(protection, &whole, &expected, &manifest, warnings, context).await;
                 if finished.is_err() {
-                    futures::join!(pair.0.abort(), pair.1.abort());
+                    futures::future::join_all(whole.iter().map(Finishing::abort)).await;
                 }
                 finished
             }
@@ -139,27 +184,11 @@ pub(crate) async fn settle(
                 behind.push(Behind { store, why: chain(&error) });
             }
             Err(error) => {
-                results.push(given_up(protection, &expected, chain(&error), manifest, context).await);
+                results.push(given_up(protection, &expected, chain(&error), &manifest, context).await);
             }
         }
     }
-    for late in behind {
-        if let Some(from) = &complete {
-            let text = format!(
-                "{} fell behind ({}); copying the snapshot there from {}",
-                late.store.destination(),
-                late.why,
-                from.destination()
-            );
-            context.warning(text.clone());
-            warnings.push(text);
-        }
-        let protection = protection_of(&protections, late.store.as_ref());
-        let refilled =
-            refill(job, late, complete.as_deref(), protection, &expected, manifest, warnings, context).await;
-        results.push(refilled);
-    }
-    results
+    (Settling { manifest, expected, behind, complete }, results)
 }
 
 fn protection_of<'a>(protections: &'a [Protection], store: &dyn Store) -> &'a Protection {
@@ -167,29 +196,33 @@ fn protection_of<'a>(protections: &'a [Protection], store: &dyn Store) -> &'a Pr
     found.expect("there is one for each destination of the run")
 }
 
-type Pair = (Finishing, Finishing);
-
-/// Brings the two objects of each destination together; where one failed, the other is given up.
-async fn pair_up(zip: Sent, index: Sent) -> Vec<(Arc<dyn Store>, Result<Pair, LaneError>)> {
-    let mut pairs = Vec::new();
-    for (zip, index) in zip.lanes.into_iter().zip(index.lanes) {
-        let pair = match (zip.result, index.result) {
-            (Ok(zip), Ok(index)) => Ok((zip, index)),
-            (Ok(whole), Err(error)) | (Err(error), Ok(whole)) => {
-                whole.abort().await;
-                Err(error)
-            }
-            (Err(error), Err(_)) => Err(error),
+/// Brings the objects of each destination together; where one failed, the others are given up.
+async fn by_store(objects: Vec<SentObject>) -> Vec<(Arc<dyn Store>, Result<Vec<Finishing>, LaneError>)> {
+    let mut stores: Vec<(Arc<dyn Store>, Result<Vec<Finishing>, LaneError>)> = Vec::new();
+    for lane in objects.into_iter().flat_map(|object| object.sent.lanes) {
+        let known = stores.iter_mut().find(|(store, _)| store.destination() == lane.store.destination());
+        let Some((_, arrived)) = known else {
+            stores.push((lane.store, lane.result.map(|whole| vec![whole])));
+            continue;
         };
-        pairs.push((zip.store, pair));
+        match (arrived, lane.result) {
+            (Ok(before), Ok(whole)) => before.push(whole),
+            (arrived @ Ok(_), Err(error)) => {
+                if let Ok(before) = std::mem::replace(arrived, Err(error)) {
+                    futures::future::join_all(before.iter().map(Finishing::abort)).await;
+                }
+            }
+            (Err(_), Ok(whole)) => whole.abort().await,
+            (Err(_), Err(_)) => {}
+        }
     }
-    pairs
+    stores
 }
 
 async fn finish_one(
     protection: &Protection,
-    (zip, index): &Pair,
-    expected: &[Expected; 2],
+    whole: &[Finishing],
+    expected: &[Expected],
     manifest: &Manifest,
     warnings: &mut Vec<String>,
     context: &RunContext,
@@ -198,7 +231,7 @@ async fn finish_one(
     context.check_lease().await?;
     let layout = Layout::new(manifest.deployment.clone());
     let mut objects = Vec::new();
-    for (finishing, expected) in [zip, index].into_iter().zip(expected) {
+    for (finishing, expected) in whole.iter().zip(expected) {
         let key = layout.object(&manifest.id, &expected.name);
         let finished = match context.or_stop(finishing.finish()).await? {
             // The key belongs to this run alone: what is there already is this very upload, whose answer got lost.
@@ -304,7 +337,7 @@ fn stored(store: &dyn Store, stored_bytes: u64, context: &RunContext) -> Destina
 /// Records that a destination has no snapshot, and removes what lies there of it, as far as the credentials allow.
 async fn given_up(
     protection: &Protection,
-    expected: &[Expected; 2],
+    expected: &[Expected],
     why: String,
     manifest: &Manifest,
     context: &RunContext,
@@ -326,7 +359,7 @@ async fn given_up(
 
 /// The manifest goes first, and the objects only after it: one whose answer was lost may be there, and must not
 /// speak for objects that are gone. Under a manifest that is not this run's, everything is left as it is.
-async fn remove(store: &dyn Store, expected: &[Expected; 2], manifest: &Manifest) -> Result<(), JobError> {
+async fn remove(store: &dyn Store, expected: &[Expected], manifest: &Manifest) -> Result<(), JobError> {
     let layout = Layout::new(manifest.deployment.clone());
     let key = layout.manifest(&manifest.id);
     match read_small(store, &key, MAY_BE_OURS_BYTES).await {
@@ -356,7 +389,7 @@ async fn refill(
     late: Behind,
     complete: Option<&dyn Store>,
     protection: &Protection,
-    expected: &[Expected; 2],
+    expected: &[Expected],
     manifest: &Manifest,
     warnings: &mut Vec<String>,
     context: &RunContext,
@@ -380,7 +413,7 @@ async fn copy_all(
     job: &BackupJob,
     from: &dyn Store,
     protection: &Protection,
-    expected: &[Expected; 2],
+    expected: &[Expected],
     manifest: &Manifest,
     warnings: &mut Vec<String>,
     context: &RunContext,

@@ -1,11 +1,11 @@
 //! Reads an export once, checks it, and sends it and its index to every destination as it streams.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use convault_archive::{Cause, Culprit, CulpritKind, Finished, Options};
 use convault_core::{
-    DestinationName, DestinationResult, Export, Layout, PartPlan, RunEvent, RunPhase, Source, SourceError,
-    SourceErrorKind, Store,
+    DestinationName, DestinationResult, Export, Layout, MIN_PART_BYTES, ObjectRole, PartPlanError, RunEvent,
+    RunPhase, Source, SourceError, SourceErrorKind,
 };
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -13,36 +13,36 @@ use tokio::time::Instant;
 use crate::{
     BackupJob, JobError, RunContext,
     analysis::Analysis,
-    fan_out::{FanOut, Sent},
+    group::{Delivery, Group, Outline, Sending},
 };
 
 /// An export is downloaded this often before the run gives up.
 const ATTEMPTS: u32 = 3;
 const BETWEEN_PROGRESS: Duration = Duration::from_millis(200);
-/// Parts of the index, which is small and of unknown length, one being filled while another is sent.
-const INDEX_PLAN: PartPlan = PartPlan { part_bytes: convault_core::MIN_PART_BYTES, parts_in_memory: 2 };
+/// Memory for parts of the index in each group: one is being filled while another is sent.
+const INDEX_BYTES: u64 = 2 * MIN_PART_BYTES;
 
-/// The least memory uploads need, bytes: two parts of the smallest size for the snapshot and for its index.
-pub const LEAST_UPLOAD_MEMORY_BYTES: u64 = 4 * convault_core::MIN_PART_BYTES;
+/// The least memory uploads need for each distinct set of recipients (those with none are a set, too), bytes: two parts
+/// of the smallest size for the snapshot and for its index.
+pub const LEAST_UPLOAD_MEMORY_BYTES: u64 = 4 * MIN_PART_BYTES;
 
 /// An export that has been read to its end and found whole, and has arrived at destinations.
 pub(crate) struct Transferred {
     pub(crate) found: Finished,
-    pub(crate) zip: Sent,
-    pub(crate) index: Sent,
-    pub(crate) zip_name: String,
+    /// One for each group of which at least one destination was left.
+    pub(crate) deliveries: Vec<Delivery>,
     /// Stored files that a second reading has shown to be damaged on the deployment itself.
     pub(crate) culprits: Vec<String>,
     pub(crate) read_bytes: u64,
 }
 
-/// Transfers `export` to `stores`, again from the start where bytes were lost or changed on the way, which is added
-/// to `warnings`. Where no destination is left, what went wrong in each is added to `lost`.
+/// Transfers `export` to `groups`, again from the start where bytes were lost or changed on the way, which is added
+/// to `warnings`. Where no destination of a group is left, what went wrong in each is added to `lost`.
 pub(crate) async fn transfer(
     job: &BackupJob,
     source: &dyn Source,
     export: &Export,
-    stores: &[Arc<dyn Store>],
+    groups: &[Group],
     warnings: &mut Vec<String>,
     lost: &mut Vec<DestinationResult>,
     context: &RunContext,
@@ -50,7 +50,7 @@ pub(crate) async fn transfer(
     let mut pause = context.download_pause;
     let mut read_bytes = 0;
     for attempt in 1.. {
-        let attempted = attempt_transfer(job, source, export, stores, &mut read_bytes, lost, context).await;
+        let attempted = attempt_transfer(job, source, export, groups, &mut read_bytes, lost, context).await;
         let error = match attempted {
             Ok(transferred) => return Ok(Transferred { read_bytes, ..transferred }),
             Err(error) => error,
@@ -81,43 +81,150 @@ async fn attempt_transfer(
     job: &BackupJob,
     source: &dyn Source,
     export: &Export,
-    stores: &[Arc<dyn Store>],
+    groups: &[Group],
     read_bytes: &mut u64,
     lost: &mut Vec<DestinationResult>,
     context: &RunContext,
 ) -> Result<Transferred, JobError> {
     context.phase(RunPhase::Transfer);
     let stream = context.or_stop(source.open(export)).await??;
-    let layout = Layout::new(job.deployment.clone());
-    let zip_name = Layout::zip_name(export.snapshot_ts_ns);
-    let index_bytes = INDEX_PLAN.part_bytes * INDEX_PLAN.parts_in_memory as u64;
-    let zip_plan = PartPlan::new(stream.length_bytes, job.upload_memory_bytes.saturating_sub(index_bytes))?;
-    let begin =
-        |name: &str, plan| FanOut::begin(stores, &layout.object(&context.id, name), plan, job.stall_limit);
-    let mut zip = begin(&zip_name, zip_plan);
-    let mut index = begin(Layout::INDEX_NAME, INDEX_PLAN);
-
-    let streamed = stream_through(stream, &mut zip, &mut index, read_bytes, context).await;
+    let mut passing = begin(job, export, groups, stream.length_bytes, context)?;
+    let streamed = stream_through(stream, &mut passing, read_bytes, context).await;
     let checked = match streamed {
         Ok(found) => confirm(source, export, found, read_bytes, context).await,
         Err(error) => Err(error),
     };
     match checked {
         Ok((found, culprits)) => {
-            // The index is never seen before the ZIP: a run that dies in between leaves nothing that looks like a snapshot.
-            let small = zip.is_small();
-            let zip = zip.close(true, &context.stop).await;
-            let index = index.close(small, &context.stop).await;
-            Ok(Transferred { found, zip, index, zip_name, culprits, read_bytes: 0 })
+            let closed = futures::future::join_all(passing.into_iter().map(|one| one.close(context))).await;
+            let mut deliveries = Vec::new();
+            for one in closed {
+                match one {
+                    Ok(delivery) => deliveries.push(delivery),
+                    Err(gone) => lost.extend(gone),
+                }
+            }
+            Ok(Transferred { found, deliveries, culprits, read_bytes: 0 })
         }
         Err(error) => {
-            let (zip, index) = tokio::join!(zip.abort(), index.abort());
+            let gone = futures::future::join_all(passing.into_iter().map(Passing::abort)).await;
             if let JobError::AllDestinationsFailed(_) = error {
-                lost.extend(each_once(zip.into_iter().chain(index)));
+                lost.extend(gone.into_iter().flatten());
                 return Err(JobError::AllDestinationsFailed(crate::backup::problems(lost)));
             }
             Err(error)
         }
+    }
+}
+
+/// Begins the snapshot and its index in every group; the groups share the memory.
+fn begin(
+    job: &BackupJob,
+    export: &Export,
+    groups: &[Group],
+    length_bytes: u64,
+    context: &RunContext,
+) -> Result<Vec<Passing>, JobError> {
+    let layout = Layout::new(job.deployment.clone());
+    let zip_name = Layout::zip_name(export.snapshot_ts_ns);
+    let share = job.upload_memory_bytes / groups.len().max(1) as u64;
+    let zip = Outline {
+        layout: &layout,
+        id: &context.id,
+        name: &zip_name,
+        role: ObjectRole::Snapshot,
+        length_bytes: Some(length_bytes),
+        budget_bytes: share.saturating_sub(INDEX_BYTES),
+        stall_limit: job.stall_limit,
+    };
+    let index = Outline {
+        name: Layout::INDEX_NAME,
+        role: ObjectRole::Index,
+        length_bytes: None,
+        budget_bytes: INDEX_BYTES,
+        ..zip
+    };
+    let of_group = |group: &Group| {
+        let sending = Some((Sending::begin(group, &zip)?, Sending::begin(group, &index)?));
+        Ok(Passing { group: group.clone(), sending, gone: Vec::new() })
+    };
+    let begun: Result<Vec<Passing>, PartPlanError> = groups.iter().map(of_group).collect();
+    begun.map_err(|error| of_all_groups(error, groups.len() as u64, job.upload_memory_bytes).into())
+}
+
+/// The error of one group's share, in terms of the whole of `upload_memory`.
+fn of_all_groups(error: PartPlanError, groups: u64, upload_memory_bytes: u64) -> PartPlanError {
+    match error {
+        PartPlanError::Budget { length_bytes, part_bytes, needed_bytes, .. } => PartPlanError::Budget {
+            length_bytes,
+            part_bytes,
+            needed_bytes: (needed_bytes + INDEX_BYTES) * groups,
+            budget_bytes: upload_memory_bytes,
+        },
+        error @ PartPlanError::TooLarge { .. } => error,
+    }
+}
+
+/// A snapshot and its index on their way to one group.
+struct Passing {
+    group: Group,
+    /// `None` once no destination of the group is left.
+    sending: Option<(Sending, Sending)>,
+    /// What went wrong in each destination then.
+    gone: Vec<DestinationResult>,
+}
+
+impl Passing {
+    /// Sends the next bytes of the snapshot and of its index.
+    async fn write(&mut self, zip: &[u8], index: &[u8]) -> Result<(), JobError> {
+        let Some(sending) = &mut self.sending else { return Ok(()) };
+        let written = async {
+            sending.0.write(zip).await?;
+            sending.1.write(index).await
+        };
+        let written = written.await;
+        self.unless_gone(written).await
+    }
+
+    /// A group that has no destination left is given up; the others go on.
+    async fn unless_gone(&mut self, written: Result<(), JobError>) -> Result<(), JobError> {
+        match written {
+            Err(JobError::AllDestinationsFailed(_)) => {
+                if let Some((zip, index)) = self.sending.take() {
+                    let (zip, index) = tokio::join!(zip.abort(), index.abort());
+                    self.gone = each_once(zip.into_iter().chain(index));
+                }
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    /// Ends both objects. The index is never seen before the ZIP: a run that dies in between leaves nothing that looks
+    /// like a snapshot.
+    async fn close(mut self, context: &RunContext) -> Result<Delivery, Vec<DestinationResult>> {
+        if let Some((zip, index)) = &mut self.sending {
+            let ended = async {
+                zip.end().await?;
+                index.end().await
+            };
+            let ended = ended.await;
+            // Ending fails only where no destination is left.
+            if self.unless_gone(ended).await.is_err() {
+                return Err(self.gone);
+            }
+        }
+        let Some((zip, index)) = self.sending else { return Err(self.gone) };
+        let small = zip.is_small();
+        let zip = zip.close(true, &context.stop).await;
+        let index = index.close(small, &context.stop).await;
+        Ok(Delivery { group: self.group, objects: vec![zip, index] })
+    }
+
+    async fn abort(self) -> Vec<DestinationResult> {
+        let Some((zip, index)) = self.sending else { return self.gone };
+        let (zip, index) = tokio::join!(zip.abort(), index.abort());
+        each_once(zip.into_iter().chain(index))
     }
 }
 
@@ -134,8 +241,7 @@ fn each_once(failures: impl Iterator<Item = (DestinationName, String)>) -> Vec<D
 
 async fn stream_through(
     mut stream: convault_core::ExportStream,
-    zip: &mut FanOut,
-    index: &mut FanOut,
+    passing: &mut [Passing],
     read_bytes: &mut u64,
     context: &RunContext,
 ) -> Result<Finished, JobError> {
@@ -147,9 +253,8 @@ async fn stream_through(
         let chunk = chunk?;
         done_bytes += chunk.len() as u64;
         *read_bytes += chunk.len() as u64;
-        context.or_stop(zip.write(&chunk)).await??;
-        let ready = analysis.push(chunk).await?;
-        context.or_stop(index.write(&ready)).await??;
+        let ready = analysis.push(chunk.clone()).await?;
+        context.or_stop(write_all(passing, &chunk, &ready)).await??;
         if told.elapsed() >= BETWEEN_PROGRESS {
             told = Instant::now();
             context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(announced) });
@@ -158,9 +263,19 @@ async fn stream_through(
     context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(announced) });
     let (found, rest) = analysis.finish().await?;
     for piece in rest {
-        context.or_stop(index.write(&piece)).await??;
+        context.or_stop(write_all(passing, &[], &piece)).await??;
     }
     Ok(found)
+}
+
+async fn write_all(passing: &mut [Passing], zip: &[u8], index: &[u8]) -> Result<(), JobError> {
+    for one in passing.iter_mut() {
+        one.write(zip, index).await?;
+    }
+    if passing.iter().all(|one| one.sending.is_none()) {
+        return Err(JobError::AllDestinationsFailed("each stopped taking data".to_owned()));
+    }
+    Ok(())
 }
 
 /// Where the content is damaged although every CRC is right, reads the export a second time: the same bytes again
