@@ -9,6 +9,7 @@ mod clock;
 mod control;
 mod digest;
 mod event;
+mod files;
 mod id;
 mod index;
 mod journal;
@@ -22,6 +23,7 @@ mod parts;
 mod proof;
 mod prune_record;
 mod reading;
+mod refs;
 mod retention;
 mod run_start;
 mod schedule;
@@ -39,6 +41,7 @@ pub use control::{
 };
 pub use digest::{ParseDigestError, Sha256, Sha256Stream, TableDigest};
 pub use event::{RunEvent, RunPhase};
+pub use files::{FileRow, FileStream};
 pub use id::{ParseRunIdError, RunId, SnapshotId};
 pub use index::{EntryKind, INDEX_FORMAT, IndexEntry, IndexHeader, IndexLine, IndexTotals, ResumePoint};
 pub use journal::{DestinationResult, Journal, JournalError, RunOutcome, RunRecord, Verb};
@@ -56,6 +59,7 @@ pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
 pub use reading::{Readable, oldest_unread, share};
+pub use refs::FileRef;
 pub use retention::{
     CalendarDay, CalendarEntry, Candidate, Decision, Keep, Reason, RetentionPlan, keep_horizon,
     plan as plan_retention, wanted_by,

@@ -9,7 +9,10 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::names::DeploymentName;
+use crate::{
+    files::{FileRow, FileStream},
+    names::DeploymentName,
+};
 
 /// What kind of failure a source met, which decides what is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub enum SourceErrorKind {
     Unsupported,
     /// What arrived is cut short, too long, or not what was announced: worth another download.
     Transit,
+    /// A stored file that was listed is not there to be fetched.
+    Missing,
     /// Nothing answered in time, or the server is overloaded: worth a retry.
     Transient,
     /// Anything else.
@@ -172,4 +177,24 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// Lets the export expire on the deployment, once it is stored or given up. Never fails a run.
     async fn release(&self, export: &Export) -> Release;
+    /// Why stored files cannot be fetched one by one just now, as of a paused deployment; `None` where they can.
+    async fn why_no_files(&self) -> Result<Option<String>, SourceError> {
+        Ok(Some("this kind of source does not hand out single files".to_owned()))
+    }
+
+    /// Every stored file of every component, a page at a time underneath: component by component, the root first, in
+    /// each from the oldest to the newest. An error ends the stream.
+    fn list_files(&self) -> BoxStream<'_, Result<FileRow, SourceError>> {
+        Box::pin(futures::stream::empty())
+    }
+
+    /// Begins to fetch a stored file, no faster than the settings allow. One that is not there is an error of kind
+    /// [`SourceErrorKind::Missing`]; one that the deployment announces with another digest or length than its row's, of
+    /// kind [`SourceErrorKind::Transit`].
+    async fn open_file(&self, row: &FileRow) -> Result<FileStream, SourceError> {
+        let message =
+            format!("the stored file {} cannot be fetched from this kind of source", row.shown_id());
+        let deployment = self.deployment().clone();
+        Err(SourceError { kind: SourceErrorKind::Unsupported, deployment, message, source: None })
+    }
 }
