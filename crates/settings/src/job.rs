@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convault_core::{DeploymentName, DestinationName, FilesMode, JobName, Keep, Schedule};
+use convault_core::{DeploymentName, DestinationName, FilesMode, JobName, Keep, Schedule, SurroundingName};
 use jiff::tz::TimeZone;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     reading::{Reading, Refusal},
     schedule,
     section::Section,
+    surrounding::{self, JobSurrounding},
 };
 
 /// One `[[job]]`.
@@ -30,6 +31,8 @@ pub struct JobSettings {
     pub jitter: Duration,
     /// How stored files are kept.
     pub files: FilesMode,
+    /// Which surroundings are stored with each snapshot, in this order.
+    pub surroundings: Vec<JobSurrounding>,
     /// Where to, in this order; at least one.
     pub to: Vec<DestinationName>,
     /// What is kept; everything where nothing was said.
@@ -66,6 +69,7 @@ pub(crate) fn read(
     names: &mut Names<JobName>,
     deployments: &Names<DeploymentName>,
     destinations: &Names<DestinationName>,
+    surroundings: &Names<SurroundingName>,
 ) -> Option<JobSettings> {
     let name = names.read(section, reading);
     let deployment = section.parsed(reading, "deployment", |_, text, _| deployments.refer(text));
@@ -76,6 +80,7 @@ pub(crate) fn read(
     let (schedule, time_zone) = schedule::read(section, reading);
     let jitter = section.duration(reading, "jitter", Duration::ZERO);
     let files = section.parsed(reading, "files", |_, text, _| parse_files(text));
+    let surroundings = section.list(reading, "surroundings", |text| surrounding::refer(text, surroundings));
     let to = read_destinations(section, reading, destinations);
     let keep = read_keep(&section.table_or_defaults(reading, "keep"), reading);
     let catch_up = section.flag(reading, "catch_up");
@@ -89,6 +94,7 @@ pub(crate) fn read(
         time_zone: time_zone?,
         jitter: jitter?,
         files: files?,
+        surroundings: surroundings.unwrap_or_default(),
         to: to?,
         keep: keep?,
         catch_up: catch_up?,

@@ -17,6 +17,8 @@ pub(crate) enum Form {
     Cron,
     TimeZone,
     Names,
+    Texts,
+    Paths,
     Tags,
     Tiers,
     PublicKeys,
@@ -45,6 +47,8 @@ impl Form {
             Self::Cron => "five cron fields (minute hour day month weekday) such as \"0 3 * * *\", or \"@daily\"".into(),
             Self::TimeZone => "an IANA time zone such as \"Europe/London\" or \"UTC\"".into(),
             Self::Names => "a list of names such as [\"offsite\"]".into(),
+            Self::Texts => "a list of strings, none of them empty".into(),
+            Self::Paths => "a list of paths, which may have `*`, `?` and `**` in them".into(),
             Self::Tags => "a list of words of 1 to 63 characters a-z, A-Z, 0-9, `-`, `_`, `.`, `=`, `:`, `/`".into(),
             Self::Tiers => "a list of tiers such as [\"weekly\", \"monthly\"]: hourly, daily, weekly, monthly, yearly".into(),
             Self::PublicKeys => "a list of minisign public keys, each the one line beginning `RW` of a .pub file".into(),
@@ -136,6 +140,7 @@ pub(crate) static ROOT: Keys = Keys {
         optional("signing", Form::Table(&SIGNING)),
         optional("deployment", Form::Tables(&DEPLOYMENT)),
         optional("destination", Form::Tables(&DESTINATION)),
+        optional("surrounding", Form::Tables(&SURROUNDING)),
         optional("job", Form::Tables(&JOB)),
     ],
 };
@@ -240,6 +245,46 @@ pub(crate) static S3: Keys = Keys {
     ],
 };
 
+pub(crate) static SURROUNDING: Keys = Keys {
+    title: "[[surrounding]]",
+    keys: &[
+        required("name", Form::Name),
+        default("required", Form::Flag, "false"),
+        optional("files", Form::Paths),
+        optional("command", Form::Texts),
+        optional("repository", Form::Table(&REPOSITORY)),
+        optional("vercel", Form::Table(&VERCEL)),
+        optional("project_defaults", Form::Table(&PROJECT_DEFAULTS)),
+        optional("time_out", Form::Duration),
+        optional("max_bytes", Form::Size),
+    ],
+};
+
+pub(crate) static REPOSITORY: Keys = Keys {
+    title: "repository = { … }",
+    keys: &[optional("path", Form::Path), optional("url", Form::Text), default("ref", Form::Text, "HEAD")],
+};
+
+pub(crate) static VERCEL: Keys = Keys {
+    title: "vercel = { … }",
+    keys: &[
+        required("project", Form::Text),
+        optional("team", Form::Text),
+        required("token", Form::Secret),
+        optional("targets", Form::Texts),
+        default("url", Form::Url, "https://api.vercel.com"),
+    ],
+};
+
+pub(crate) static PROJECT_DEFAULTS: Keys = Keys {
+    title: "project_defaults = { … }",
+    keys: &[
+        required("token", Form::Secret),
+        optional("project", Form::Count),
+        default("url", Form::Url, "https://api.convex.dev"),
+    ],
+};
+
 pub(crate) static JOB: Keys = Keys {
     title: "[[job]]",
     keys: &[
@@ -249,6 +294,7 @@ pub(crate) static JOB: Keys = Keys {
         default("time_zone", Form::TimeZone, "UTC"),
         default("jitter", Form::Duration, "0s"),
         default("files", Form::OneOf(FILES_MODES), "inline"),
+        optional("surroundings", Form::Names),
         required("to", Form::Names),
         optional("keep", Form::Table(&KEEP)),
         default("catch_up", Form::Flag, "true"),
@@ -287,7 +333,7 @@ pub(crate) static SECRET: Keys = Keys {
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 13] = [
+pub(crate) static ALL: [&Keys; 17] = [
     &ROOT,
     &DAEMON,
     &SIGNING,
@@ -297,6 +343,10 @@ pub(crate) static ALL: [&Keys; 13] = [
     &DESTINATION,
     &VERIFY,
     &S3,
+    &SURROUNDING,
+    &REPOSITORY,
+    &VERCEL,
+    &PROJECT_DEFAULTS,
     &JOB,
     &KEEP,
     &RETRY,
@@ -322,6 +372,8 @@ mod tests {
             Form::Cron => "schedule".into(),
             Form::TimeZone => "time zone".into(),
             Form::Names => "list of names".into(),
+            Form::Texts => "list of texts".into(),
+            Form::Paths => "list of paths".into(),
             Form::Tags => "list of words".into(),
             Form::Tiers => "list of tiers".into(),
             Form::PublicKeys => "list of keys".into(),

@@ -24,6 +24,7 @@ mod secret;
 mod section;
 mod settings;
 mod signing;
+mod surrounding;
 
 pub use daemon::{DaemonSettings, LogFormat};
 pub use deployment::DeploymentSettings;
@@ -35,3 +36,4 @@ pub use problem::{Place, Problem, SettingsProblems, Warning};
 pub use s3::{S3Profile, S3Settings};
 pub use settings::{DEFAULT_FILE, Settings, settings_file, socket_path};
 pub use signing::SigningSettings;
+pub use surrounding::{JobSurrounding, RepositoryPlace, SurroundingSettings, SurroundingSource};

@@ -100,11 +100,16 @@ impl<'r> Reading<'r> {
         self.effective.push(Effective { key: key.to_owned(), value: value.into(), origin });
     }
 
+    /// The folder of the settings file, which paths in it are relative to.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).to_owned()
+    }
+
     /// A path of the file is relative to the file's folder, any other to the working directory.
     pub(crate) fn resolve(&self, path: &str, origin: &Origin) -> PathBuf {
         let base = match origin {
-            Origin::File { .. } => self.file.parent().unwrap_or(Path::new("")),
-            _ => Path::new(""),
+            Origin::File { .. } => self.folder(),
+            _ => PathBuf::new(),
         };
         let joined = base.join(path);
         std::path::absolute(&joined).unwrap_or(joined)

@@ -299,6 +299,26 @@ impl<'d> Section<'d> {
         name: &str,
         parse: impl Fn(&str) -> Result<T, Refusal>,
     ) -> Option<Vec<T>> {
+        self.strings(reading, name, false, parse)
+    }
+
+    /// A list of strings in which one may stand several times, as in the arguments of a command.
+    pub(crate) fn repeating_list<T>(
+        &self,
+        reading: &mut Reading<'_>,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Option<Vec<T>> {
+        self.strings(reading, name, true, parse)
+    }
+
+    fn strings<T>(
+        &self,
+        reading: &mut Reading<'_>,
+        name: &str,
+        may_repeat: bool,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Option<Vec<T>> {
         let lookup = self.lookup(reading, name)?;
         let expected = self.known(name).form.expected();
         let items = match &lookup.input {
@@ -314,7 +334,7 @@ impl<'d> Section<'d> {
                 reading.problem(place, &key, form_found(item.get_ref()), "a string");
                 continue;
             };
-            if texts.contains(text) {
+            if !may_repeat && texts.contains(text) {
                 reading.problem(place, &key, format!("{} a second time", quoted(text)), "each once");
                 continue;
             }

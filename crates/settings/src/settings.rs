@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use convault_core::{DeploymentName, DestinationName, InvalidName, JobName};
+use convault_core::{DeploymentName, DestinationName, InvalidName, JobName, SurroundingName};
 use toml::{Spanned, de::DeTable};
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     reading::Reading,
     section::Section,
     signing::{self, SigningSettings},
+    surrounding::{self, SurroundingSettings},
 };
 
 /// Where the settings are, unless `--config` or `CONVAULT_CONFIG` says otherwise.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub deployments: Vec<DeploymentSettings>,
     /// Every `[[destination]]`, in the order of the file.
     pub destinations: Vec<DestinationSettings>,
+    /// Every `[[surrounding]]`, in the order of the file.
+    pub surroundings: Vec<SurroundingSettings>,
     /// Every `[[job]]`, in the order of the file.
     pub jobs: Vec<JobSettings>,
     file: PathBuf,
@@ -110,6 +113,7 @@ impl Settings {
                 signing: tables.signing,
                 deployments: tables.deployments,
                 destinations: tables.destinations,
+                surroundings: tables.surroundings,
                 jobs: tables.jobs,
                 file: file.to_owned(),
                 effective,
@@ -147,6 +151,11 @@ impl Settings {
         self.destinations.iter().find(|destination| destination.name == *name)
     }
 
+    /// The `[[surrounding]]` of that name. One that a job names is always there.
+    pub fn surrounding(&self, name: &SurroundingName) -> Option<&SurroundingSettings> {
+        self.surroundings.iter().find(|surrounding| surrounding.name == *name)
+    }
+
     /// The job of that name.
     pub fn job(&self, name: &JobName) -> Option<&JobSettings> {
         self.jobs.iter().find(|job| job.name == *name)
@@ -159,6 +168,7 @@ pub(crate) struct Tables {
     signing: Option<SigningSettings>,
     pub(crate) deployments: Vec<DeploymentSettings>,
     pub(crate) destinations: Vec<DestinationSettings>,
+    pub(crate) surroundings: Vec<SurroundingSettings>,
     pub(crate) jobs: Vec<JobSettings>,
 }
 
@@ -207,12 +217,26 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         })
         .collect();
 
+    let mut surrounding_names = Names::new("[[surrounding]]", |text| SurroundingName::new(text));
+    let surroundings: Vec<Option<SurroundingSettings>> = root
+        .tables(reading, "surrounding")
+        .iter()
+        .map(|section| surrounding::read(section, reading, &mut surrounding_names))
+        .collect();
+
     let mut job_names = Names::new("[[job]]", job_name);
     let jobs: Tabled<'_, JobSettings> = root
         .tables(reading, "job")
         .into_iter()
         .map(|section| {
-            let read = job::read(&section, reading, &mut job_names, &deployment_names, &destination_names);
+            let read = job::read(
+                &section,
+                reading,
+                &mut job_names,
+                &deployment_names,
+                &destination_names,
+                &surrounding_names,
+            );
             (section, read)
         })
         .collect();
@@ -236,6 +260,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         },
         deployments: deployments.into_iter().collect::<Option<Vec<_>>>()?,
         destinations: destinations.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+        surroundings: surroundings.into_iter().collect::<Option<Vec<_>>>()?,
         jobs: jobs.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
     };
     across::check(&tables, reading);

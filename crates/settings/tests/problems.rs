@@ -132,12 +132,12 @@ fn unknown_keys_say_where_they_belong() {
     assert_eq!(
         problem(&good_with("url = \"https://example.com\"")),
         "FILE:15:1: job.nightly.url: found an unknown key; expected no such key in [[job]]: `url` belongs in \
-         [[deployment]]"
+         [[deployment]] or repository = { … } or vercel = { … } or project_defaults = { … }"
     );
     assert_eq!(
         problem(&good_with("surroundings = [\"environment\"]")),
         "FILE:15:1: job.nightly.surroundings: found an unknown key; expected a key of [[job]]: name, deployment, \
-         schedule, time_zone, jitter, files, to, keep, catch_up, retry, time_out, tags"
+         schedule, time_zone, jitter, files, surroundings, to, keep, catch_up, retry, time_out, tags"
     );
     assert_eq!(
         problem(&good_with("[jobs]")),
