@@ -26,6 +26,8 @@ mod ranged;
 mod reader;
 mod record;
 pub mod signature;
+mod zip_record;
+mod zip_writer;
 
 pub use error::{ArchiveError, Cause, NameProblem};
 pub use file::{FileError, read_file};
@@ -40,3 +42,4 @@ pub use options::{MAX_LINE_BYTES, Options, RESUME_EVERY_BYTES};
 pub use random::{EntryContent, Index, RandomError};
 pub use ranged::{RangedError, RangedReader};
 pub use reader::{Finished, Reader};
+pub use zip_writer::{Packing, RawEntry, ZipEntry, ZipWriteError, ZipWriter};
