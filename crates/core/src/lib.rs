@@ -18,6 +18,7 @@ mod layout;
 mod lease;
 mod manifest;
 mod mark;
+mod mirror;
 mod names;
 mod parts;
 mod proof;
@@ -54,7 +55,12 @@ pub use manifest::{
     Verification,
 };
 pub use mark::{MARK_FORMAT, Mark, MarkKind};
-pub use names::{DeploymentName, DestinationName, InvalidName, JobName, SurroundingName};
+pub use mirror::{
+    Brake, EntryName, EntryVersion, LEAST_BULK, ListingFacts, MIRROR_FORMAT, MIRRORS_FOLDER, MirrorDetails,
+    MirrorEntry, MirrorKeep, MirrorLayout, MirrorRun, MirrorTally, MirrorVerdict, ParseEntryNameError,
+    expired_runs,
+};
+pub use names::{DeploymentName, DestinationName, InvalidName, JobName, MirrorName, SurroundingName};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
@@ -71,8 +77,9 @@ pub use source::{
     Export, ExportRequest, ExportStream, Preflight, Progress, Release, Source, SourceError, SourceErrorKind,
 };
 pub use store::{
-    Abilities, Ability, ByteStream, DefaultLock, Lock, LockMode, ObjectInfo, ObjectVersion, Part, PutMode,
-    Store, StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
+    Abilities, Ability, Attributes, ByteStream, Copied, DefaultLock, Fetched, Lock, LockMode, ObjectInfo,
+    ObjectVersion, Origin, Part, PutMode, Store, StoreError, StoreErrorKind, Stored, UnfinishedUpload,
+    Upload,
 };
 pub use surrounding::{
     Collect, EntryDetails, Environment, EnvironmentChange, Surrounding, SurroundingError,

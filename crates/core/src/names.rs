@@ -85,13 +85,21 @@ name! {
     DestinationName, check
 }
 name! {
+    /// The name of a mirror: a bucket or folder of media that is kept in a second place.
+    MirrorName, check
+}
+name! {
     /// The name of a job: a deployment, a schedule, and where its snapshots go. The daemon's own tasks have names that
     /// no user can give: see [`JobName::verify`].
     JobName, task
 }
 
-/// The name of the verify task of one deployment in one destination: `verify/offsite/crm`.
+/// The name of the verify task of one deployment in one destination, `verify/offsite/crm`, or of a mirror,
+/// `mirror/media`.
 fn task(text: &str) -> Result<(), InvalidName> {
+    if let Some(mirror) = text.strip_prefix(MIRROR_TASK) {
+        return check(mirror);
+    }
     let parts = text.strip_prefix(VERIFY_TASK).and_then(|rest| rest.split_once('/'));
     match parts {
         Some((destination, deployment)) => check(destination).and_then(|()| check(deployment)),
@@ -100,11 +108,22 @@ fn task(text: &str) -> Result<(), InvalidName> {
 }
 
 const VERIFY_TASK: &str = "verify/";
+const MIRROR_TASK: &str = "mirror/";
 
 impl JobName {
     /// The daemon's task of verifying what `destination` holds of `deployment`.
     pub fn verify(destination: &DestinationName, deployment: &DeploymentName) -> Self {
         Self(format!("{VERIFY_TASK}{destination}/{deployment}"))
+    }
+
+    /// The daemon's task of bringing a mirror up to date.
+    pub fn mirror(mirror: &MirrorName) -> Self {
+        Self(format!("{MIRROR_TASK}{mirror}"))
+    }
+
+    /// The mirror of a mirror's task.
+    pub fn as_mirror(&self) -> Option<MirrorName> {
+        self.0.strip_prefix(MIRROR_TASK).and_then(|name| MirrorName::new(name).ok())
     }
 
     /// Whether this is a task of the daemon and no job of the settings.
@@ -113,9 +132,25 @@ impl JobName {
     }
 }
 
+impl MirrorName {
+    /// The name under which leases, the run history and the scheduler file a mirror, among those of deployments: the
+    /// settings see to it that no deployment has it.
+    pub fn protected(&self) -> DeploymentName {
+        DeploymentName(self.0.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{DeploymentName, DestinationName, JobName};
+    use super::{DeploymentName, DestinationName, JobName, MirrorName};
+
+    #[test]
+    fn the_task_of_a_mirror_names_it() {
+        let mirror = MirrorName::new("media").unwrap();
+        let task = JobName::new("mirror/media").unwrap();
+        assert_eq!((&JobName::mirror(&mirror), task.as_mirror()), (&task, Some(mirror)));
+        assert!(task.is_task() && JobName::new("mirror/").is_err() && JobName::new("mirror/a/b").is_err());
+    }
 
     #[test]
     fn a_task_has_a_name_that_survives_being_written() {

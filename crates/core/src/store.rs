@@ -1,6 +1,6 @@
 //! [`Store`]: the trait that reaches a destination. Only input and output; every decision is the caller's.
 
-use std::{fmt, ops::Range};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,6 +61,68 @@ pub struct ObjectInfo {
     pub modified: Timestamp,
     /// The store's entity tag, where it has one. Opaque.
     pub etag: Option<String>,
+}
+
+/// What a store keeps beside an object's bytes and serves with them. A store that has no place for it drops it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attributes {
+    /// `Content-Type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// `Content-Encoding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    /// `Content-Disposition`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    /// `Cache-Control`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    /// What the owner wrote to it: on S3 the headers `x-amz-meta-…`, names in lower case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// An object being read, with what the same answer said of it: all of one version.
+pub struct Fetched {
+    /// Its whole size, entity tag and time, also where only a range is read.
+    pub info: ObjectInfo,
+    /// What is kept beside its bytes.
+    pub attributes: Attributes,
+    /// Its bytes. A store that can see that the object changed meanwhile ends them with
+    /// [`StoreErrorKind::Corrupt`].
+    pub stream: ByteStream,
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Where a store's objects are, for a server that copies between its own buckets ([`Store::copy_from`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Equal where the same server is reached with the same credentials. Opaque; no credential.
+    pub server: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What keys in the bucket have before those of the store.
+    pub key_prefix: String,
+}
+
+/// An object that the server copied by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The object that was copied, as it was then.
+    pub info: ObjectInfo,
+    /// What is kept beside its bytes, and was copied with them.
+    pub attributes: Attributes,
+    /// The SHA-256 over all bytes of the copy, where the server gives it.
+    pub sha256: Option<Sha256>,
 }
 
 /// What a store says of an object it has taken.
@@ -253,6 +315,51 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Reads an object, or the bytes `range` of it. A range that begins past the end is an error of kind `Other`.
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>;
+
+    /// Reads an object, or the bytes `range` of it, together with what is kept beside it; with `if_match` only while
+    /// it has that entity tag, and [`StoreErrorKind::AlreadyExists`] where another one has taken its place.
+    async fn fetch(
+        &self,
+        key: &str,
+        _range: Option<Range<u64>>,
+        _if_match: Option<&str>,
+    ) -> Result<Fetched, StoreError> {
+        Err(self.unsupported("fetch", key))
+    }
+
+    /// [`Store::put`], with what is to be kept beside the bytes.
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        _attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
+        self.put(key, body, mode).await
+    }
+
+    /// [`Store::upload`], with what is to be kept beside the bytes.
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        _attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        self.upload(key, part_bytes, mode).await
+    }
+
+    /// Where its objects are, where a server could copy them; `None` where none can.
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
+
+    /// Lets the server copy the object `from` of a store on the same server (equal [`Origin::server`]) to `key`, with
+    /// everything that is kept beside it. [`StoreErrorKind::AlreadyExists`] where it is not the one of that entity tag
+    /// any more. Bytes do not pass through here.
+    async fn copy_from(&self, _origin: &Origin, _from: &ObjectInfo, key: &str) -> Result<Copied, StoreError> {
+        Err(self.unsupported("copy to", key))
+    }
 
     /// Size and entity tag of an object.
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError>;
