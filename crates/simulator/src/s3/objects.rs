@@ -17,7 +17,7 @@ use super::{
     bytes_store::Received,
     faults::S3FaultKind,
     service::Service,
-    state::{BREAK_CONNECTION, Object, base64, etag, etag_of, signed, timestamp},
+    state::{BREAK_CONNECTION, Headers, Object, State, base64, etag, etag_of, signed, timestamp},
 };
 
 impl Service {
@@ -37,6 +37,12 @@ impl Service {
             modified: self.state.now(),
             content_type: input.content_type,
             metadata: input.metadata.map(|all| all.into_iter().collect()),
+            headers: Headers {
+                cache_control: input.cache_control,
+                content_disposition: input.content_disposition,
+                content_encoding: input.content_encoding,
+                content_language: input.content_language,
+            },
             record: 0,
             version: String::new(),
             retention: None,
@@ -97,13 +103,14 @@ impl Service {
         answer
     }
 
-    fn find(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Object> {
+    pub(super) fn find(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Object> {
         self.state.held().object(bucket, key, version).cloned()
     }
 
     pub(super) async fn get(&self, input: GetObjectInput) -> S3Result<S3Response<GetObjectOutput>> {
         self.state.enter_read("GetObject").await?;
         let object = self.find(&input.bucket, &input.key, input.version_id.as_deref())?;
+        State::check_read(&object, input.if_match.as_ref())?;
         let range = input.range.map(|range| range.check(object.size)).transpose()?;
         let content_range =
             range.as_ref().map(|range| format!("bytes {}-{}/{}", range.start, range.end - 1, object.size));
@@ -122,6 +129,10 @@ impl Service {
             content_length,
             content_range,
             content_type: object.content_type,
+            cache_control: object.headers.cache_control,
+            content_disposition: object.headers.content_disposition,
+            content_encoding: object.headers.content_encoding,
+            content_language: object.headers.content_language,
             e_tag: Some(etag(&object.etag)),
             last_modified: Some(timestamp(object.modified)),
             version_id,
@@ -133,6 +144,7 @@ impl Service {
     pub(super) async fn head(&self, input: HeadObjectInput) -> S3Result<S3Response<HeadObjectOutput>> {
         self.state.enter_read("HeadObject").await?;
         let object = self.find(&input.bucket, &input.key, input.version_id.as_deref())?;
+        State::check_read(&object, input.if_match.as_ref())?;
         let (checksum_sha256, checksum_type) = self.checksum(&object, input.checksum_mode.as_ref(), true);
         let version_id = self.named_version(&object);
         Ok(S3Response::new(HeadObjectOutput {
@@ -141,6 +153,10 @@ impl Service {
             checksum_type,
             content_length: signed(object.size),
             content_type: object.content_type,
+            cache_control: object.headers.cache_control,
+            content_disposition: object.headers.content_disposition,
+            content_encoding: object.headers.content_encoding,
+            content_language: object.headers.content_language,
             e_tag: Some(etag(&object.etag)),
             last_modified: Some(timestamp(object.modified)),
             version_id,
@@ -181,13 +197,18 @@ impl Service {
             return Err(s3_error!(NotImplemented, "only objects of buckets can be copied"));
         };
         let source = self.find(bucket, key, version_id.as_deref())?;
+        State::check_read(&source, input.copy_source_if_match.as_ref())?;
+        let wants_sha256 =
+            input.checksum_algorithm.as_ref().is_some_and(|algorithm| algorithm.as_str() == "SHA256");
+        let has_sha256 =
+            (wants_sha256 || source.sha256.is_some()) && !self.state.faults.strikes(S3FaultKind::NoChecksums);
         let body =
             self.state.bytes.read(source.pieces.clone(), 0..source.size, false, self.state.counters.clone());
         let received =
             self.state.bytes.receive(Some(body), signed(source.size), &self.state.counters).await?;
         let object = Object {
             etag: etag_of(&received.sha256),
-            sha256: source.sha256.as_ref().map(|_| base64(&received.sha256)),
+            sha256: has_sha256.then(|| base64(&received.sha256)),
             modified: self.state.now(),
             pieces: Arc::new(vec![received.piece.clone()]),
             ..source
@@ -195,6 +216,7 @@ impl Service {
         let result = CopyObjectResult {
             e_tag: Some(etag(&object.etag)),
             last_modified: Some(timestamp(object.modified)),
+            checksum_sha256: object.sha256.clone(),
             ..CopyObjectResult::default()
         };
         let copied = self.state.commit(&mut self.state.held(), &input.bucket, &input.key, object);

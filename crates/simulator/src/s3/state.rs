@@ -39,6 +39,8 @@ pub(super) struct Object {
     pub(super) modified: u64,
     pub(super) content_type: Option<String>,
     pub(super) metadata: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(super) headers: Headers,
     /// The number of its record on disk.
     pub(super) record: u64,
     /// Its identifier among the versions of its key; empty where none are kept.
@@ -46,6 +48,15 @@ pub(super) struct Object {
     pub(super) version: String,
     #[serde(default)]
     pub(super) retention: Option<Retention>,
+}
+
+/// What is served with an object as it was sent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Headers {
+    pub(super) cache_control: Option<String>,
+    pub(super) content_disposition: Option<String>,
+    pub(super) content_encoding: Option<String>,
+    pub(super) content_language: Option<String>,
 }
 
 #[derive(Debug)]
@@ -65,6 +76,7 @@ pub(super) struct PendingUpload {
     pub(super) sha256: bool,
     pub(super) content_type: Option<String>,
     pub(super) metadata: Option<BTreeMap<String, String>>,
+    pub(super) headers: Headers,
     pub(super) parts: BTreeMap<i32, PendingPart>,
 }
 
@@ -179,6 +191,16 @@ impl State {
     pub(super) fn forget(&self, object: &Object) {
         self.records.remove(object.record);
         self.bytes.discard(object.pieces.iter());
+    }
+
+    /// Checks the condition of a reading.
+    pub(super) fn check_read(object: &Object, if_match: Option<&ETagCondition>) -> S3Result<()> {
+        match if_match.and_then(ETagCondition::as_etag) {
+            Some(etag) if etag.value() != object.etag => {
+                Err(s3_error!(PreconditionFailed, "it is not the object of that entity tag"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks the conditions of a write against what is there.

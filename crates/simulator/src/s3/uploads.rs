@@ -1,23 +1,26 @@
 //! Uploads of several parts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use s3s::{
     S3Request, S3Response, S3Result,
     dto::{
         AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, ChecksumType,
-        CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart,
-        CreateMultipartUploadInput, CreateMultipartUploadOutput, ListPartsInput, ListPartsOutput, Part,
-        UploadPartInput, UploadPartOutput,
+        CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, CopyPartResult,
+        CopySource, CreateMultipartUploadInput, CreateMultipartUploadOutput, ListPartsInput, ListPartsOutput,
+        Part, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
     },
     s3_error,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    bytes_store::Received,
     faults::S3FaultKind,
     service::Service,
-    state::{Held, Object, PendingPart, PendingUpload, base64, etag, etag_of, signed, timestamp},
+    state::{
+        Headers, Held, Object, PendingPart, PendingUpload, State, base64, etag, etag_of, signed, timestamp,
+    },
 };
 
 const LAST_PART_NUMBER: i32 = 10_000;
@@ -42,6 +45,12 @@ impl Service {
             sha256: sha256 && !self.state.faults.strikes(S3FaultKind::NoChecksums),
             content_type: input.content_type,
             metadata: input.metadata.map(|all| all.into_iter().collect()),
+            headers: Headers {
+                cache_control: input.cache_control,
+                content_disposition: input.content_disposition,
+                content_encoding: input.content_encoding,
+                content_language: input.content_language,
+            },
             parts: BTreeMap::new(),
         };
         let (checksum_algorithm, composite) = if upload.sha256 {
@@ -74,20 +83,55 @@ impl Service {
         let received = self.state.bytes.receive(body, length, &self.state.counters).await?;
         let checked = self.check_sha256(&received, input.checksum_sha256.as_deref(), trailing.as_ref());
         let checksum_sha256 = self.or_discard(checked, &received)?;
+        let place = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
+        let e_tag = Some(etag(&self.keep_part(place, input.part_number, &received)?));
+        Ok(S3Response::new(UploadPartOutput { e_tag, checksum_sha256, ..UploadPartOutput::default() }))
+    }
+
+    /// Keeps a part that has arrived, and gives its entity tag.
+    fn keep_part(
+        &self,
+        (bucket, key, upload_id): (&str, &str, &str),
+        number: i32,
+        received: &Received,
+    ) -> S3Result<String> {
         let part = PendingPart {
             piece: received.piece.clone(),
             sha256: received.sha256,
             etag: etag_of(&received.sha256),
             modified: self.state.now(),
         };
-        let e_tag = Some(etag(&part.etag));
+        let tag = part.etag.clone();
         // The upload may have been aborted while the part arrived.
-        let kept = pending(&mut self.state.held(), &input.bucket, &input.key, &input.upload_id)
-            .map(|upload| upload.parts.insert(input.part_number, part));
-        if let Some(replaced) = self.or_discard(kept, &received)? {
+        let kept = pending(&mut self.state.held(), bucket, key, upload_id)
+            .map(|upload| upload.parts.insert(number, part));
+        if let Some(replaced) = self.or_discard(kept, received)? {
             self.state.bytes.discard([&replaced.piece]);
         }
-        Ok(S3Response::new(UploadPartOutput { e_tag, checksum_sha256, ..UploadPartOutput::default() }))
+        Ok(tag)
+    }
+
+    pub(super) async fn copy_part(
+        &self,
+        input: UploadPartCopyInput,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        self.state.enter_write("UploadPartCopy").await?;
+        let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
+            return Err(s3_error!(NotImplemented, "only objects of buckets can be copied"));
+        };
+        let source = self.find(bucket, key, version_id.as_deref())?;
+        State::check_read(&source, input.copy_source_if_match.as_ref())?;
+        let range = copied_range(input.copy_source_range.as_deref(), source.size)?;
+        let length = signed(range.end - range.start);
+        let body = self.state.bytes.read(source.pieces.clone(), range, false, self.state.counters.clone());
+        let received = self.state.bytes.receive(Some(body), length, &self.state.counters).await?;
+        let place = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
+        let tag = self.keep_part(place, input.part_number, &received)?;
+        let result = CopyPartResult { e_tag: Some(etag(&tag)), ..CopyPartResult::default() };
+        Ok(S3Response::new(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            ..UploadPartCopyOutput::default()
+        }))
     }
 
     pub(super) async fn complete_upload(
@@ -165,6 +209,17 @@ impl Service {
     }
 }
 
+/// `bytes=0-9`: both ends are given, and lie in the object.
+fn copied_range(header: Option<&str>, size: u64) -> S3Result<Range<u64>> {
+    let Some(header) = header else { return Ok(0..size) };
+    let bounds = header.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+    let parsed = bounds.and_then(|(first, last)| Some((first.parse().ok()?, last.parse::<u64>().ok()?)));
+    match parsed {
+        Some((first, last)) if first <= last && last < size => Ok(first..last + 1),
+        _ => Err(s3_error!(InvalidArgument, "the range {header} is not one of the object's {size} bytes")),
+    }
+}
+
 fn part_info(number: i32, part: &PendingPart, sha256: bool) -> Part {
     Part {
         part_number: Some(number),
@@ -216,6 +271,7 @@ fn assemble(upload: &PendingUpload, listed: &[CompletedPart], now: u64) -> S3Res
         modified: now,
         content_type: upload.content_type.clone(),
         metadata: upload.metadata.clone(),
+        headers: upload.headers.clone(),
         record: 0,
         version: String::new(),
         retention: None,

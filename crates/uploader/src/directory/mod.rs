@@ -11,8 +11,8 @@ use std::{io, ops::Range, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, Ability, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, StoreErrorKind,
-    Stored, UnfinishedUpload, Upload,
+    Abilities, Ability, Attributes, ByteStream, DestinationName, Fetched, ObjectInfo, PutMode, Store,
+    StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
 use futures::{
     StreamExt as _,
@@ -141,6 +141,24 @@ impl Store for DirectoryStore {
         let (file, size_bytes) = self.blocking(&attempt, move |paths| read::open(paths, &wanted)).await?;
         let range = extent::within(range, size_bytes, &attempt)?;
         Ok(read::stream(self.paths.clone(), attempt, file, range))
+    }
+
+    async fn fetch(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        if_match: Option<&str>,
+    ) -> Result<Fetched, StoreError> {
+        let attempt = self.attempt("get", key);
+        let wanted = key.to_owned();
+        let (file, info) = self.blocking(&attempt, move |paths| read::open_with(paths, &wanted)).await?;
+        if if_match.is_some() && info.etag.as_deref() != if_match {
+            return Err(attempt.failed(StoreErrorKind::AlreadyExists, "another file has taken its place"));
+        }
+        let range = extent::within(range, info.size_bytes, &attempt)?;
+        let etag = info.etag.clone().unwrap_or_default();
+        let stream = read::unchanged_stream(self.paths.clone(), attempt, file, range, etag);
+        Ok(Fetched { info, attributes: Attributes::default(), stream })
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {

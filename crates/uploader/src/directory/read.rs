@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use convault_core::{ByteStream, ObjectInfo};
+use convault_core::{ByteStream, ObjectInfo, StoreErrorKind};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
@@ -52,6 +52,37 @@ pub(super) fn modified(metadata: &Metadata) -> Timestamp {
 /// Every write makes a new file, so its number, time and size tell one object from the next of the same key.
 pub(super) fn etag(metadata: &Metadata) -> String {
     format!("{:x}-{:x}.{:x}-{:x}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len())
+}
+
+/// Opens an object and tells what it is.
+pub(super) fn open_with(paths: &Paths, key: &str) -> io::Result<(File, ObjectInfo)> {
+    let (file, _) = open(paths, key)?;
+    let metadata = file.metadata()?;
+    Ok((file, info(key, &metadata)))
+}
+
+/// The bytes `range` of an open file, which ends with an error where the file was written to meanwhile. Others than we
+/// write files in place.
+pub(super) fn unchanged_stream(
+    paths: Arc<Paths>,
+    attempt: Attempt,
+    file: File,
+    range: Range<u64>,
+    expected: String,
+) -> ByteStream {
+    let again = file.try_clone();
+    let (last_paths, last_attempt) = (paths.clone(), attempt.clone());
+    let last = async move {
+        let told = last_attempt.clone();
+        let now = blocking(&last_paths, &last_attempt, move |_| Ok(etag(&again?.metadata()?))).await;
+        match now {
+            Ok(now) if now == expected => None,
+            Ok(_) => Some(Err(told.failed(StoreErrorKind::Corrupt, "the file changed while it was read"))),
+            Err(error) => Some(Err(error)),
+        }
+    };
+    let last = stream::once(last).filter_map(std::future::ready);
+    stream(paths, attempt, file, range).chain(last).boxed()
 }
 
 /// The bytes `range` of an open file, a chunk at a time.

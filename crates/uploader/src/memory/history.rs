@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use convault_core::{DefaultLock, Lock, ObjectInfo, ObjectVersion, PutMode, StoreError, StoreErrorKind};
+use convault_core::{
+    Attributes, DefaultLock, Lock, ObjectInfo, ObjectVersion, PutMode, StoreError, StoreErrorKind,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::failure::Attempt;
@@ -14,6 +16,7 @@ pub(super) struct Version {
     id: String,
     /// None for a deletion.
     pub(super) body: Option<Bytes>,
+    pub(super) attributes: Attributes,
     etag: String,
     modified: Timestamp,
     lock: Option<Lock>,
@@ -48,7 +51,7 @@ impl History {
     pub(super) fn write(
         &mut self,
         key: &str,
-        body: Bytes,
+        body: (Bytes, Attributes),
         mode: &PutMode,
         now: Timestamp,
         attempt: &Attempt,
@@ -80,10 +83,18 @@ impl History {
         }
     }
 
-    fn add(&mut self, key: &str, body: Option<Bytes>, lock: Option<Lock>, now: Timestamp) -> String {
+    fn add(
+        &mut self,
+        key: &str,
+        body: Option<(Bytes, Attributes)>,
+        lock: Option<Lock>,
+        now: Timestamp,
+    ) -> String {
         self.serial += 1;
         let (id, etag) = (format!("v{}", self.serial), format!("\"{}\"", self.serial));
-        let version = Version { id, body, etag: etag.clone(), modified: now, lock };
+        let (body, attributes) = body.unzip();
+        let attributes = attributes.unwrap_or_default();
+        let version = Version { id, body, attributes, etag: etag.clone(), modified: now, lock };
         let versions = self.keys.entry(key.to_owned()).or_default();
         if !self.versioned {
             versions.clear();

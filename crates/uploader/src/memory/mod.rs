@@ -11,8 +11,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use convault_core::{
-    Abilities, Ability, ByteStream, Clock, DefaultLock, DestinationName, Lock, ObjectInfo, ObjectVersion,
-    Part, PutMode, Sha256, Store, StoreError, StoreErrorKind, Stored, SystemClock, UnfinishedUpload, Upload,
+    Abilities, Ability, Attributes, ByteStream, Clock, Copied, DefaultLock, DestinationName, Fetched, Lock,
+    ObjectInfo, ObjectVersion, Origin, Part, PutMode, Sha256, Store, StoreError, StoreErrorKind, Stored,
+    SystemClock, UnfinishedUpload, Upload,
 };
 use futures::{
     StreamExt as _, TryStreamExt as _,
@@ -42,7 +43,7 @@ pub enum MemoryOperation {
     Finish,
     /// [`Upload::abort`] and [`Store::abort_upload`].
     Abort,
-    /// [`Store::get`].
+    /// [`Store::get`] and [`Store::fetch`].
     Get,
     /// [`Store::head`].
     Head,
@@ -62,6 +63,8 @@ pub enum MemoryOperation {
     Lock,
     /// [`Store::set_lock`].
     SetLock,
+    /// [`Store::copy_from`].
+    Copy,
 }
 
 /// What goes wrong in a call of a [`MemoryStore`].
@@ -200,13 +203,33 @@ impl MemoryStore {
         &self,
         key: &str,
         body: &Bytes,
+        attributes: &Attributes,
         mode: &PutMode,
         attempt: &Attempt,
     ) -> Result<Stored, StoreError> {
         let size_bytes = body.len() as u64;
-        let copy = Bytes::copy_from_slice(body);
+        let copy = (Bytes::copy_from_slice(body), attributes.clone());
         let etag = self.lock_state().objects.write(key, copy, mode, self.clock.now(), attempt)?;
         Ok(Stored { size_bytes, checksum_confirmed: true, etag: Some(etag) })
+    }
+
+    /// An object as it is now, if it has that entity tag.
+    fn whole(
+        &self,
+        key: &str,
+        if_match: Option<&str>,
+        attempt: &Attempt,
+    ) -> Result<(ObjectInfo, Attributes, Bytes), StoreError> {
+        let state = self.lock_state();
+        let newest = state.objects.newest(key).and_then(|version| Some((version, version.body.clone()?)));
+        let Some((version, body)) = newest else {
+            return Err(attempt.failed(StoreErrorKind::NotFound, "there is no such object"));
+        };
+        let info = version.info(key);
+        if if_match.is_some() && info.etag.as_deref() != if_match {
+            return Err(attempt.failed(StoreErrorKind::AlreadyExists, "another object has taken its place"));
+        }
+        Ok((info, version.attributes.clone(), body))
     }
 
     fn infos(&self, prefix: &str) -> Vec<ObjectInfo> {
@@ -251,18 +274,39 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+        self.put_with(key, body, mode, &Attributes::default()).await
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
         let attempt = self.attempt("put", key);
         let lost = self.enter(MemoryOperation::Put, &attempt).await?;
-        answer(self.write(key, &body, &mode, &attempt)?, lost, &attempt)
+        answer(self.write(key, &body, attributes, &mode, &attempt)?, lost, &attempt)
     }
 
     async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
+        self.upload_with(key, part_bytes, mode, &Attributes::default()).await
+    }
+
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
         let attempt = self.attempt("begin the upload of", key);
         let lost = self.enter(MemoryOperation::Upload, &attempt).await?;
         let upload_id = format!("{:016x}", rand::random::<u64>());
         let pending = Pending { key: key.to_owned(), started: self.clock.now(), parts: BTreeMap::new() };
         self.lock_state().uploads.insert(upload_id.clone(), pending);
-        let upload = MemoryUpload { store: self.clone(), key: key.to_owned(), part_bytes, mode, upload_id };
+        let (store, key, attributes) = (self.clone(), key.to_owned(), attributes.clone());
+        let upload = MemoryUpload { store, key, part_bytes, mode, attributes, upload_id };
         answer(Box::new(upload), lost, &attempt).map(|upload| upload as Box<dyn Upload>)
     }
 
@@ -273,6 +317,34 @@ impl Store for MemoryStore {
             return Err(attempt.failed(StoreErrorKind::NotFound, "there is no such object"));
         };
         answer(pieces(&body, range, &attempt)?, lost, &attempt)
+    }
+
+    async fn fetch(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        if_match: Option<&str>,
+    ) -> Result<Fetched, StoreError> {
+        let attempt = self.attempt("get", key);
+        let lost = self.enter(MemoryOperation::Get, &attempt).await?;
+        let (info, attributes, body) = self.whole(key, if_match, &attempt)?;
+        let stream = pieces(&body, range, &attempt)?;
+        answer(Fetched { info, attributes, stream }, lost, &attempt)
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        // Clones share what is stored, and nothing else does.
+        let server = format!("memory {:p}", Arc::as_ptr(&self.state));
+        Some(Origin { server, bucket: String::new(), key_prefix: String::new() })
+    }
+
+    async fn copy_from(&self, _origin: &Origin, from: &ObjectInfo, key: &str) -> Result<Copied, StoreError> {
+        let attempt = self.attempt("copy to", key);
+        let lost = self.enter(MemoryOperation::Copy, &attempt).await?;
+        let (info, attributes, body) = self.whole(&from.key, from.etag.as_deref(), &attempt)?;
+        self.write(key, &body, &attributes, &PutMode::Overwrite, &attempt)?;
+        let sha256 = Some(Sha256::of(&body));
+        answer(Copied { info, attributes, sha256 }, lost, &attempt)
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
@@ -415,6 +487,7 @@ struct MemoryUpload {
     key: String,
     part_bytes: u64,
     mode: PutMode,
+    attributes: Attributes,
     upload_id: String,
 }
 
@@ -450,7 +523,7 @@ impl Upload for MemoryUpload {
         for part in parts.values() {
             body.extend_from_slice(part);
         }
-        let stored = self.store.write(&self.key, &body.freeze(), &self.mode, &attempt)?;
+        let stored = self.store.write(&self.key, &body.freeze(), &self.attributes, &self.mode, &attempt)?;
         self.store.lock_state().uploads.remove(&self.upload_id);
         answer(stored, lost, &attempt)
     }

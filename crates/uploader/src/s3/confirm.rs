@@ -1,7 +1,7 @@
 //! Asking the store what it holds, after it has taken something.
 
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
-use convault_core::{StoreError, StoreErrorKind, Stored};
+use convault_core::{Attributes, StoreError, StoreErrorKind, Stored};
 
 use super::{
     Bucket, GET, LIST,
@@ -16,6 +16,8 @@ pub(super) struct Sent<'a> {
     pub(super) size_bytes: u64,
     /// In the form S3 gives back; none where no checksum was sent.
     pub(super) checksum: Option<String>,
+    /// What goes beside the bytes, where they are put in one request.
+    pub(super) attributes: Option<&'a Attributes>,
 }
 
 /// What the answer to a write said; nothing, where the answer was lost.

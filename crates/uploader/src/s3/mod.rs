@@ -3,6 +3,7 @@
 mod checksum;
 mod client;
 mod confirm;
+mod copy;
 mod explain;
 mod listing;
 mod locks;
@@ -23,8 +24,8 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, ByteStream, DestinationName, Lock, ObjectInfo, ObjectVersion, PutMode, Store, StoreError,
-    Stored, UnfinishedUpload, Upload,
+    Abilities, Attributes, ByteStream, Copied, DestinationName, Fetched, Lock, ObjectInfo, ObjectVersion,
+    Origin, PutMode, Sha256, Store, StoreError, Stored, UnfinishedUpload, Upload,
 };
 use futures::stream::BoxStream;
 
@@ -84,6 +85,8 @@ struct Bucket {
     place: Place,
     endpoint: Option<String>,
     key_prefix: String,
+    /// Equal for buckets that one pair of keys reaches on one server.
+    server: String,
     timeouts: S3Timeouts,
     sends_checksums: bool,
     /// Set once the bucket was found to keep versions, or not to say.
@@ -102,11 +105,19 @@ impl S3Store {
             place: Place { bucket: settings.bucket.clone(), region: settings.region.clone() },
             endpoint,
             key_prefix: settings.key_prefix(),
+            server: server(settings),
             timeouts: settings.timeouts,
             sends_checksums: settings.sends_checksums,
             may_keep_versions: AtomicBool::new(false),
         })))
     }
+}
+
+/// Tells servers and pairs of keys apart without telling the keys.
+fn server(settings: &S3Settings) -> String {
+    let endpoint = settings.endpoint.as_deref().unwrap_or_default();
+    let all = format!("{endpoint}\n{}\n{}", settings.region, settings.access_key.expose());
+    Sha256::of(all.as_bytes()).to_string()
 }
 
 impl Bucket {
@@ -150,15 +161,53 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
-        self.0.put(key, body, &mode).await
+        self.0.put(key, body, &mode, &Attributes::default()).await
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
+        self.0.put(key, body, &mode, attributes).await
     }
 
     async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
-        Ok(Box::new(S3Upload::begin(self.0.clone(), key, part_bytes, mode).await?))
+        self.upload_with(key, part_bytes, mode, &Attributes::default()).await
+    }
+
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(S3Upload::begin(self.0.clone(), key, part_bytes, mode, attributes).await?))
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         self.0.get(key, range).await
+    }
+
+    async fn fetch(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        if_match: Option<&str>,
+    ) -> Result<Fetched, StoreError> {
+        self.0.fetch(key, range, if_match).await
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        let (server, bucket) = (self.0.server.clone(), self.0.place.bucket.clone());
+        Some(Origin { server, bucket, key_prefix: self.0.key_prefix.clone() })
+    }
+
+    async fn copy_from(&self, origin: &Origin, from: &ObjectInfo, key: &str) -> Result<Copied, StoreError> {
+        self.0.copy_from(origin, from, key).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {

@@ -8,7 +8,7 @@ use aws_sdk_s3::{
 };
 use aws_smithy_checksums::body::validate::Error as ChecksumError;
 use bytes::Bytes;
-use convault_core::{ByteStream, ObjectInfo, StoreError, StoreErrorKind};
+use convault_core::{Attributes, ByteStream, Fetched, ObjectInfo, StoreError, StoreErrorKind};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
@@ -47,6 +47,41 @@ impl Bucket {
         Ok(chunks(answer.body, attempt))
     }
 
+    /// Reads an object with what is kept beside it. No checksum is compared: that of several parts could not be.
+    pub(super) async fn fetch(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        if_match: Option<&str>,
+    ) -> Result<Fetched, StoreError> {
+        let attempt = self.attempt("get", key);
+        let request = self.client.get_object().bucket(&self.place.bucket).key(self.full_key(key));
+        let request = request.set_range(range.as_ref().map(header)).set_if_match(if_match.map(str::to_owned));
+        let answer = request.send().await.map_err(|error| explain(error, GET, &self.place, &attempt));
+        let answer = answer.map_err(|error| out_of_range(error, range.as_ref(), &attempt))?;
+        let etag = answer.e_tag().map(str::to_owned);
+        if if_match.is_some() && etag.as_deref() != if_match {
+            // A server that ignores the condition.
+            return Err(attempt.failed(StoreErrorKind::AlreadyExists, "another object has taken its place"));
+        }
+        let info = ObjectInfo {
+            key: key.to_owned(),
+            size_bytes: whole_length(answer.content_range(), answer.content_length()),
+            modified: timestamp(answer.last_modified()),
+            etag,
+        };
+        let beside = |value: Option<&str>| value.map(str::to_owned);
+        let attributes = Attributes {
+            content_type: beside(answer.content_type()),
+            content_encoding: beside(answer.content_encoding()),
+            content_language: beside(answer.content_language()),
+            content_disposition: beside(answer.content_disposition()),
+            cache_control: beside(answer.cache_control()),
+            metadata: answer.metadata().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        };
+        Ok(Fetched { info, attributes, stream: chunks(answer.body, attempt) })
+    }
+
     pub(super) async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
         let attempt = self.attempt("read the size of", key);
         let request = self.client.head_object().bucket(&self.place.bucket).key(self.full_key(key));
@@ -58,6 +93,12 @@ impl Bucket {
             etag: head.e_tag().map(str::to_owned),
         })
     }
+}
+
+/// The length of the whole object: behind the slash of `bytes 0-9/100` where a range was asked for.
+fn whole_length(content_range: Option<&str>, content_length: Option<i64>) -> u64 {
+    let of_range = content_range.and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+    of_range.unwrap_or_else(|| length(content_length))
 }
 
 fn header(range: &Range<u64>) -> String {

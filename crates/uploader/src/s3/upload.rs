@@ -9,7 +9,7 @@ use aws_sdk_s3::{
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
 use bytes::Bytes;
-use convault_core::{Part, PutMode, Sha256, StoreError, StoreErrorKind, Stored, Upload};
+use convault_core::{Attributes, Part, PutMode, Sha256, StoreError, StoreErrorKind, Stored, Upload};
 
 use super::{
     Bucket, PUT,
@@ -18,7 +18,7 @@ use super::{
     confirm::{Sent, Written},
     explain::explain,
     repeat::{self, Next},
-    write::no_object_to_match,
+    write::{metadata, no_object_to_match},
 };
 use crate::{extent, failure::Attempt};
 
@@ -38,16 +38,11 @@ impl S3Upload {
         key: &str,
         part_bytes: u64,
         mode: PutMode,
+        attributes: &Attributes,
     ) -> Result<Self, StoreError> {
         let attempt = bucket.attempt("begin the upload of", key);
-        let request =
-            bucket.client.create_multipart_upload().bucket(&bucket.place.bucket).key(bucket.full_key(key));
         let algorithm = bucket.sends_checksums.then_some(ChecksumAlgorithm::Sha256);
-        let answer = request.set_checksum_algorithm(algorithm).send().await;
-        let answer = answer.map_err(|error| explain(error, PUT, &bucket.place, &attempt))?;
-        let upload_id = answer.upload_id.ok_or_else(|| {
-            attempt.failed(StoreErrorKind::Other, "the server began the upload and did not name it")
-        })?;
+        let upload_id = bucket.begin_multipart(key, algorithm, attributes, &attempt).await?;
         Ok(Self { bucket, key: key.to_owned(), part_bytes, mode, upload_id, sent: Mutex::default() })
     }
 
@@ -126,6 +121,34 @@ impl S3Upload {
     }
 }
 
+impl Bucket {
+    /// Begins a multipart upload and gives its identifier.
+    pub(super) async fn begin_multipart(
+        &self,
+        key: &str,
+        algorithm: Option<ChecksumAlgorithm>,
+        attributes: &Attributes,
+        attempt: &Attempt,
+    ) -> Result<String, StoreError> {
+        let request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.place.bucket)
+            .key(self.full_key(key))
+            .set_checksum_algorithm(algorithm)
+            .set_content_type(attributes.content_type.clone())
+            .set_content_encoding(attributes.content_encoding.clone())
+            .set_content_language(attributes.content_language.clone())
+            .set_content_disposition(attributes.content_disposition.clone())
+            .set_cache_control(attributes.cache_control.clone())
+            .set_metadata(metadata(attributes));
+        let answer = request.send().await.map_err(|error| explain(error, PUT, &self.place, attempt))?;
+        answer.upload_id.ok_or_else(|| {
+            attempt.failed(StoreErrorKind::Other, "the server began the upload and did not name it")
+        })
+    }
+}
+
 #[async_trait]
 impl Upload for S3Upload {
     async fn put_part(&self, part: Part) -> Result<(), StoreError> {
@@ -161,7 +184,7 @@ impl Upload for S3Upload {
         let size_bytes = extent::whole(&sizes, self.part_bytes, &attempt)?;
         let digests = parts.values().map(|part| &part.sha256);
         let checksum = self.bucket.sends_checksums.then(|| checksum::composite(digests));
-        let sent = Sent { key: &self.key, size_bytes, checksum };
+        let sent = Sent { key: &self.key, size_bytes, checksum, attributes: None };
         let written = self.complete_until_known(&self.completed(&parts), &sent, &attempt).await?;
         self.bucket.confirm(&sent, written, &attempt).await
     }

@@ -1,8 +1,10 @@
 //! Putting and deleting single objects.
 
+use std::collections::HashMap;
+
 use aws_sdk_s3::{config::retry::RetryConfig, primitives::ByteStream};
 use bytes::Bytes;
-use convault_core::{PutMode, Sha256, StoreError, StoreErrorKind, Stored};
+use convault_core::{Attributes, PutMode, Sha256, StoreError, StoreErrorKind, Stored};
 use futures::TryStreamExt as _;
 
 use super::{
@@ -14,10 +16,16 @@ use super::{
 use crate::failure::Attempt;
 
 impl Bucket {
-    pub(super) async fn put(&self, key: &str, body: Bytes, mode: &PutMode) -> Result<Stored, StoreError> {
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: &PutMode,
+        attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
         let attempt = self.attempt("put", key);
         let checksum = self.sends_checksums.then(|| checksum::encode(&Sha256::of(&body)));
-        let sent = Sent { key, size_bytes: body.len() as u64, checksum };
+        let sent = Sent { key, size_bytes: body.len() as u64, checksum, attributes: Some(attributes) };
         let written = match mode {
             PutMode::Overwrite => self.send(&sent, &body, mode, &attempt).await?,
             PutMode::IfAbsent | PutMode::IfMatch(_) => {
@@ -65,6 +73,15 @@ impl Bucket {
             .key(self.full_key(sent.key))
             .set_checksum_sha256(sent.checksum.clone())
             .body(ByteStream::from(body.clone()));
+        if let Some(beside) = sent.attributes {
+            request = request
+                .set_content_type(beside.content_type.clone())
+                .set_content_encoding(beside.content_encoding.clone())
+                .set_content_language(beside.content_language.clone())
+                .set_content_disposition(beside.content_disposition.clone())
+                .set_cache_control(beside.cache_control.clone())
+                .set_metadata(metadata(beside));
+        }
         let mut limits = client::patient(self.timeouts, sent.size_bytes);
         match mode {
             PutMode::Overwrite => {}
@@ -101,6 +118,12 @@ impl Bucket {
             answer => answer.map(drop),
         }
     }
+}
+
+/// The owner's metadata, as the SDK takes it.
+pub(super) fn metadata(attributes: &Attributes) -> Option<HashMap<String, String>> {
+    let all = || attributes.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    (!attributes.metadata.is_empty()).then(all)
 }
 
 /// Servers answer 404 where there is nothing to match, which to the caller is just another object than it saw.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use convault_core::{
-    Ability, ObjectInfo, Part, PutMode, Sha256, Sha256Stream, Store, StoreErrorKind, Stored, Upload,
+    Ability, Attributes, ObjectInfo, Part, PutMode, Sha256, Sha256Stream, Store, StoreErrorKind, Stored,
+    Upload,
 };
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 
@@ -433,4 +434,63 @@ pub(crate) async fn the_probe_finds_every_ability_and_leaves_nothing(store: &dyn
     assert_eq!(abilities.checksums, given_back);
     assert!(keys(store, "").await.is_empty());
     assert!(store.list_uploads("").await.unwrap().is_empty());
+}
+
+/// What is kept beside the bytes comes back with them, whether they were put at once or in parts; a store without a
+/// place for it says so by giving nothing.
+pub(crate) async fn what_is_kept_beside_an_object_comes_back(store: &dyn Store) {
+    let attributes = Attributes {
+        content_type: Some("video/mp4".to_owned()),
+        cache_control: Some("max-age=60".to_owned()),
+        content_disposition: Some("attachment; filename=\"a b.mp4\"".to_owned()),
+        metadata: [("lesson".to_owned(), "12".to_owned())].into(),
+        ..Attributes::default()
+    };
+    let body = pattern(PART_BYTES + 1, 7);
+    store.put_with("at-once", body.clone(), PutMode::Overwrite, &attributes).await.unwrap();
+    let upload =
+        store.upload_with("parts", PART_BYTES as u64, PutMode::Overwrite, &attributes).await.unwrap();
+    for (number, bytes) in [(1, body.slice(..PART_BYTES)), (2, body.slice(PART_BYTES..))] {
+        upload.put_part(part(number, &bytes)).await.unwrap();
+    }
+    upload.finish().await.unwrap();
+    for key in ["at-once", "parts"] {
+        let head = store.head(key).await.unwrap();
+        let fetched = store.fetch(key, None, head.etag.as_deref()).await.unwrap();
+        assert_eq!((fetched.info.size_bytes, &fetched.info.etag), (body.len() as u64, &head.etag));
+        assert!(fetched.attributes == attributes || fetched.attributes == Attributes::default());
+        let chunks: Vec<Bytes> = fetched.stream.try_collect().await.unwrap();
+        assert!(chunks.concat() == body);
+        let end = store.fetch(key, Some(PART_BYTES as u64..u64::MAX), None).await.unwrap();
+        assert_eq!(end.info.size_bytes, body.len() as u64, "the whole size, also of a range");
+        let chunks: Vec<Bytes> = end.stream.try_collect().await.unwrap();
+        assert_eq!(chunks.concat(), body[PART_BYTES..]);
+    }
+}
+
+pub(crate) async fn a_fetch_wants_the_object_it_saw(store: &dyn Store) {
+    put(store, "k", "first").await;
+    let seen = store.head("k").await.unwrap().etag;
+    put(store, "k", "second").await;
+    let refused = store.fetch("k", None, seen.as_deref()).await.unwrap_err();
+    assert_eq!(refused.kind, StoreErrorKind::AlreadyExists);
+    let missing = store.fetch("nothing", None, None).await.unwrap_err();
+    assert_eq!(missing.kind, StoreErrorKind::NotFound);
+}
+
+/// Where a store says that its server copies, it does, with everything that is kept beside the bytes.
+pub(crate) async fn a_server_copies_what_it_was_shown(store: &dyn Store) {
+    let Some(origin) = store.origin() else { return };
+    let attributes = Attributes { content_type: Some("image/png".to_owned()), ..Attributes::default() };
+    let body = Bytes::from_static(b"pixels");
+    store.put_with("from/a b+é.png", body.clone(), PutMode::Overwrite, &attributes).await.unwrap();
+    let from = store.head("from/a b+é.png").await.unwrap();
+    let copied = store.copy_from(&origin, &from, "to").await.unwrap();
+    assert_eq!((&copied.info.etag, &copied.attributes), (&from.etag, &attributes));
+    assert!(copied.sha256.is_none_or(|sha256| sha256 == Sha256::of(&body)));
+    assert_eq!(read(store, "to").await, body);
+    assert_eq!(store.fetch("to", None, None).await.unwrap().attributes, attributes);
+    put(store, "from/a b+é.png", "other pixels").await;
+    let refused = store.copy_from(&origin, &from, "again").await.unwrap_err();
+    assert_eq!(refused.kind, StoreErrorKind::AlreadyExists);
 }

@@ -59,6 +59,9 @@ contract! {
         an_aborted_upload_leaves_nothing
         an_unfinished_upload_is_listed_and_aborted
         the_probe_finds_every_ability_and_leaves_nothing
+        what_is_kept_beside_an_object_comes_back
+        a_fetch_wants_the_object_it_saw
+        a_server_copies_what_it_was_shown
     ]
 }
 
