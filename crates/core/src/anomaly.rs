@@ -46,20 +46,21 @@ pub struct Anomalies {
 
 /// Compares `next` with the good snapshots of the same deployment, newest first. The newest with the same `files` mode
 /// is the measure; where there is none the newest of all, and stored files are not compared. Only `unchanged_for`
-/// looks at more than that one: for it, `history` must reach back that far.
+/// looks at more than that one: for it, `history` must reach back that far. Where none of them names tables as `next`
+/// does, sums are compared and tables are not, which is a note.
 pub fn examine(next: &Manifest, history: &[&Manifest], limits: &AnomalyLimits) -> Anomalies {
     let mut found = Anomalies::default();
     found.examine_alone(next, limits);
-    let comparable: Vec<&Manifest> = history
-        .iter()
-        .copied()
-        .filter(|other| other.id != next.id && other.table_names == next.table_names)
-        .collect();
+    let others: Vec<&Manifest> = history.iter().copied().filter(|other| other.id != next.id).collect();
+    let comparable: Vec<&Manifest> =
+        others.iter().copied().filter(|other| other.names_tables_like(next)).collect();
     let same_mode = || comparable.iter().copied().filter(|other| other.files == next.files);
     if let Some(before) = same_mode().next().or(comparable.first().copied()) {
         found.compare_origin(before, next);
         found.compare_tables(before, next, limits);
         found.compare_sums(before, next, limits);
+    } else if let Some(before) = others.iter().find(|other| other.files == next.files).or(others.first()) {
+        found.compare_without_names(before, next, limits);
     }
     found.examine_stillness(next, same_mode(), limits);
     found.bounded()
@@ -133,6 +134,20 @@ impl Anomalies {
                 self.something_new("table-new", what, name, limits);
             }
         }
+    }
+
+    /// Names that are hashed under different keys say nothing to each other; sums need none, unless some tables are left
+    /// out of them.
+    fn compare_without_names(&mut self, before: &Manifest, next: &Manifest, limits: &AnomalyLimits) {
+        self.compare_origin(before, next);
+        if limits.tables.is_empty() {
+            self.compare_sums(before, next, limits);
+        }
+        self.notes.push(format!(
+            "tables are not compared with those of {}: their names are hashed under another names key there, or only in \
+             one of the two; see whether the setting encryption.names_key is the one that was used before",
+            before.id
+        ));
     }
 
     /// A component that came or went is said once, and not table by table.

@@ -114,6 +114,16 @@ pub struct TableDigest([u8; 32]);
 hex_value!(TableDigest);
 
 impl TableDigest {
+    /// A digest that stands for another one: a keyed hash of it.
+    pub fn hashed(hash: Sha256) -> Self {
+        Self(hash.0)
+    }
+
+    /// The digest's 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Takes in one document, given as the SHA-256 of its line.
     pub fn add(&mut self, line: &Sha256) {
         let mut carry = 0_u16;

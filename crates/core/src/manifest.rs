@@ -254,12 +254,19 @@ pub struct Manifest {
     pub totals: Totals,
     /// How `tables` names tables: plainly, or, where the destination is encrypted, by a keyed hash.
     pub table_names: TableNames,
+    /// Which names key that hash is under: what tells it from others, and nothing else of it. `None` where tables are
+    /// named plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names_key: Option<String>,
     /// Every user table.
     pub tables: Vec<TableTotals>,
     /// What is not in the snapshot.
     pub not_covered: Coverage,
     /// Who may decrypt the objects: age recipients. Empty: the objects are not encrypted.
     pub recipients: Vec<String>,
+    /// The snapshot whose content this one has, written anew to other recipients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reencrypted_from: Option<SnapshotId>,
     /// How the content was checked.
     pub verification: Verification,
     /// Whether the snapshot counts.
@@ -350,6 +357,11 @@ impl Manifest {
             .expect("every i64 of nanoseconds is a timestamp")
     }
 
+    /// Whether tables are named here as they are there: plainly, or hashed under the same key.
+    pub fn names_tables_like(&self, other: &Self) -> bool {
+        (self.table_names, &self.names_key) == (other.table_names, &other.names_key)
+    }
+
     /// Bytes stored for this snapshot, without the manifest itself.
     pub fn stored_bytes(&self) -> u64 {
         self.objects.iter().map(|object| object.size_bytes).sum()
@@ -414,9 +426,11 @@ pub(crate) mod tests {
             }],
             totals: Totals::default(),
             table_names: TableNames::Plain,
+            names_key: None,
             tables: vec![],
             not_covered: vec![],
             recipients: vec![],
+            reencrypted_from: None,
             verification: Verification {
                 at: "2026-11-22T03:01:56Z".parse().unwrap(),
                 checks: vec!["crc-32".into()],

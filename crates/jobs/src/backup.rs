@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use convault_archive::NamesKey;
 use convault_core::{
     AnomalyLimits, DeploymentName, DestinationName, DestinationResult, Export, ExportRequest, FilesMode,
-    JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Progress, Release, RunEvent, RunId,
-    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, TableNames, Verb, Verdict, Verification, examine,
+    JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Problem, Progress, Release, RunEvent, RunId,
+    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, TableNames, Verb, Verdict, Verification,
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -13,6 +14,8 @@ use crate::{
     Destination, JobError, PruneRules, RunContext, contents,
     error::chain,
     group::{Delivery, Group},
+    judged::judge,
+    keyed::Naming,
     mark::renew_holds,
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
     prune::retain,
@@ -316,18 +319,20 @@ async fn snapshot(
         warn(run, context, warning.to_string());
     }
     context.phase(RunPhase::Manifest);
-    let mut manifest =
-        manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
-    let found = examine(&manifest, &history(ready), &job.anomaly);
-    for note in found.notes {
-        warn(run, context, note);
+    let manifest = manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
+    let names = ready.iter().find_map(|ready| ready.destination.encryption.as_deref());
+    let names = names.map(|encryption| &encryption.names);
+    let damage = damage(&transferred, names);
+    let judged = judge(manifest, damage, &history(ready), &job.anomaly, names);
+    for note in &judged.notes {
+        warn(run, context, note.clone());
     }
-    manifest.verdict = contents::with_more(manifest.verdict, found.problems);
+    let manifest = &judged.plain;
     let protections =
-        ready.iter().map(|ready| Protection::of(ready, job, &manifest, context.clock.now())).collect();
+        ready.iter().map(|ready| Protection::of(ready, job, manifest, context.clock.now())).collect();
     let manifest_of = |delivery: Delivery| {
-        let recipients = delivery.group.recipients();
-        (delivery, Manifest { recipients, ..manifest.clone() })
+        let manifest = judged.manifest(delivery.group.encryption.as_deref());
+        (delivery, manifest)
     };
     let deliveries = transferred.deliveries.into_iter().map(manifest_of).collect();
     let mut results = settle(job, deliveries, protections, &mut run.warnings, context).await;
@@ -348,8 +353,15 @@ async fn snapshot(
         documents: manifest.totals.documents,
         files: manifest.totals.files,
         destinations: results.clone(),
-        ..record(job, run, outcome, summary(&manifest, &results), context)
+        ..record(job, run, outcome, summary(manifest, &results), context)
     })
+}
+
+/// What is wrong with the content itself, with names as they are and hashed.
+fn damage(transferred: &Transferred, names: Option<&NamesKey>) -> [Vec<Problem>; 2] {
+    let findings = &transferred.found.findings;
+    [Naming::Plain, names.map_or(Naming::Plain, Naming::Keyed)]
+        .map(|naming| contents::damage(findings, &transferred.culprits, naming))
 }
 
 /// Every problem after the name of its destination.
@@ -419,11 +431,13 @@ fn manifest(
         objects: Vec::new(),
         totals: contents::totals(findings),
         table_names: TableNames::Plain,
+        names_key: None,
         tables: contents::tables(findings),
         not_covered: crate::coverage::not_covered(job.files),
         recipients: Vec::new(),
+        reencrypted_from: None,
         verification: Verification { at: context.clock.now(), checks: crate::coverage::checks(job.files) },
-        verdict: contents::verdict(contents::damage(findings, &transferred.culprits)),
+        verdict: Verdict::Good,
         fence: context.fence(),
         erasure: 0,
     }

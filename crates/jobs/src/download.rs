@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use convault_core::{Layout, Manifest, ObjectRole, RunEvent, RunPhase, Store};
+use convault_core::{Manifest, ObjectRole, RunEvent, RunPhase, Store};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use crate::{JobError, RunContext, read::ObjectReader};
+use crate::{
+    JobError, RunContext, StoredEntry,
+    access::{Access, ObjectContent},
+};
 
 /// What was given back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +17,13 @@ pub struct Downloaded {
     pub size_bytes: u64,
 }
 
-/// Writes a snapshot's ZIP to `output`, comparing length and SHA-256 with the manifest. On an error what was
-/// written must not be used: `output` has had bytes that were not yet known to be right.
+/// Writes a snapshot's ZIP to `output`, comparing length and SHA-256 with the manifest, and opened where it is encrypted
+/// and `access` says so. On an error what was written must not be used: `output` has had bytes that were not yet known
+/// to be right.
 pub async fn download(
     store: &dyn Store,
     manifest: &Manifest,
+    access: Access<'_>,
     output: &mut (dyn AsyncWrite + Send + Unpin),
     output_name: &str,
     context: &RunContext,
@@ -28,18 +33,17 @@ pub async fn download(
         place: format!("{} manifest of {}", store.location(), manifest.id),
         what: "it names no snapshot object".to_owned(),
     })?;
-    let key = Layout::new(manifest.deployment.clone()).object(&manifest.id, &object.name);
     let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
-    let mut reader = ObjectReader::new(store, key, object.size_bytes);
-    let mut done_bytes = 0;
-    while let Some(chunk) = context.or_stop(reader.next()).await?? {
+    let mut content = ObjectContent::open(store, manifest, object, access)?;
+    while let Some(chunk) = context.or_stop(content.next()).await?? {
         output.write_all(&chunk).await.map_err(failed("cannot write"))?;
-        done_bytes += chunk.len() as u64;
+        let done_bytes = content.read_bytes;
         context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(object.size_bytes) });
     }
     output.flush().await.map_err(failed("cannot write"))?;
-    reader.check(&object.sha256)?;
-    Ok(Downloaded { size_bytes: done_bytes })
+    let size_bytes = content.given_bytes;
+    content.check()?;
+    Ok(Downloaded { size_bytes })
 }
 
 /// Like [`download`], into a file that appears under its name only once everything was checked. A file that is
@@ -47,8 +51,34 @@ pub async fn download(
 pub async fn download_to_file(
     store: &dyn Store,
     manifest: &Manifest,
+    access: Access<'_>,
     path: &Path,
     context: &RunContext,
+) -> Result<Downloaded, JobError> {
+    let shown = path.display().to_string();
+    let write =
+        async |file: &mut tokio::fs::File| download(store, manifest, access, file, &shown, context).await;
+    into_file(path, write).await
+}
+
+/// Like [`StoredEntry::write`], into a file as [`download_to_file`] makes it.
+pub async fn download_entry_to_file(
+    entry: &StoredEntry<'_>,
+    path: &Path,
+    context: &RunContext,
+) -> Result<Downloaded, JobError> {
+    let shown = path.display().to_string();
+    let write = async |file: &mut tokio::fs::File| {
+        let size_bytes = entry.write(file, &shown, context).await?;
+        Ok(Downloaded { size_bytes })
+    };
+    into_file(path, write).await
+}
+
+/// Makes a file by `write` that is there under its name only if all went well.
+async fn into_file(
+    path: &Path,
+    write: impl AsyncFnOnce(&mut tokio::fs::File) -> Result<Downloaded, JobError>,
 ) -> Result<Downloaded, JobError> {
     let shown = path.display().to_string();
     let failed = |what| {
@@ -60,7 +90,7 @@ pub async fn download_to_file(
     options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&partial).await.map_err(failed("cannot make the file beside it"))?;
     let result = async {
-        let downloaded = download(store, manifest, &mut file, &shown, context).await?;
+        let downloaded = write(&mut file).await?;
         file.sync_all().await.map_err(failed("cannot write"))?;
         // A link, unlike a rename, refuses to replace what is there.
         tokio::fs::hard_link(&partial, path)

@@ -1,6 +1,6 @@
 //! What can go wrong in a verb.
 
-use convault_archive::ArchiveError;
+use convault_archive::{ArchiveError, RangedError};
 use convault_core::{
     DeploymentName, ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind, StoreError,
     StoreErrorKind,
@@ -47,6 +47,41 @@ pub enum JobError {
         place: String,
         /// What is wrong with it.
         what: String,
+    },
+    /// What is stored is encrypted, and nobody is here who can open it.
+    #[error(
+        "{place} is encrypted to {recipients}, and cannot be opened here: {why}; give an identity of one of them \
+         (--identity FILE, or the setting encryption.identity)"
+    )]
+    Encrypted {
+        /// Which object.
+        place: String,
+        /// What is missing.
+        why: String,
+        /// Who can open it.
+        recipients: String,
+    },
+    /// A piece of a stored object could not be read.
+    #[error("{place}: {what}")]
+    Unread {
+        /// Which object.
+        place: String,
+        /// Which piece.
+        what: String,
+        /// The store's error.
+        #[source]
+        source: RangedError,
+    },
+    /// A snapshot has no such entry.
+    #[error(
+        "{place} has no entry `{name}`; expected the name of a table (`contacts`, or `component/contacts`), the id of a \
+         stored file, or the full name of an entry (`contacts/documents.jsonl`)"
+    )]
+    NoSuchEntry {
+        /// What was asked for.
+        name: String,
+        /// The snapshot.
+        place: String,
     },
     /// What is stored may not be believed.
     #[error(

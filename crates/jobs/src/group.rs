@@ -40,12 +40,6 @@ impl Group {
         groups
     }
 
-    /// The texts of its recipients, as a manifest names them; none where nothing is encrypted.
-    pub(crate) fn recipients(&self) -> Vec<String> {
-        let encryption = self.encryption.iter();
-        encryption.flat_map(|encryption| encryption.recipients.iter().map(ToString::to_string)).collect()
-    }
-
     /// What an object is called here: `name`, with `.age` behind it where it is encrypted.
     pub(crate) fn object_name(&self, name: &str) -> String {
         stored_name(name, self.encryption.as_deref())

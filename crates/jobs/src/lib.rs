@@ -4,6 +4,7 @@
 //! Written against the traits of `convault-core` only: no verb knows S3, Convex or SQL. Deliberately absent:
 //! schedules, settings, exit codes, and the words people read on a terminal.
 
+mod access;
 mod analysis;
 mod as_of;
 mod backup;
@@ -13,9 +14,12 @@ mod coordinate;
 mod coverage;
 mod destination;
 mod download;
+mod entry;
 mod error;
 mod fan_out;
 mod group;
+mod judged;
+mod keyed;
 mod lane;
 mod lease;
 mod mark;
@@ -35,12 +39,14 @@ mod transfer;
 mod trust;
 mod verify;
 
+pub use access::Access;
 pub use as_of::AsOf;
 pub use backup::{BackupJob, backup};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use destination::{Destination, Encryption, ORPHAN_GRACE};
-pub use download::{Downloaded, download, download_to_file};
+pub use download::{Downloaded, download, download_entry_to_file, download_to_file};
+pub use entry::StoredEntry;
 pub use error::{JobError, chain};
 pub use lease::{Attempt, HeldLease, Leases};
 pub use mark::{MarkRequest, mark};

@@ -15,6 +15,7 @@ use crate::{
     analysis::Analysis,
     contents, coverage,
     fan_out::FanOut,
+    keyed::Naming,
     read::{ObjectReader, check_object},
     settle::{Expected, prove},
 };
@@ -221,11 +222,13 @@ impl Rebuild<'_> {
             objects,
             totals: contents::totals(findings),
             table_names: TableNames::Plain,
+            names_key: None,
             tables: contents::tables(findings),
             not_covered: coverage::not_covered(files),
             recipients: Vec::new(),
+            reencrypted_from: None,
             verification: Verification { at: now, checks },
-            verdict: contents::verdict(contents::damage(findings, &[])),
+            verdict: contents::verdict(contents::damage(findings, &[], Naming::Plain)),
             // Not that of this run: beside the first run's start record it would fence off what came in between.
             fence: start.as_ref().and_then(|start| start.fence),
             erasure: 0,

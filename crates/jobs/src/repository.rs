@@ -1,13 +1,16 @@
 //! `convault.json`: makes a prefix a repository, and tells one repository from another.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use convault_archive::encryption::Encryptor;
 use convault_archive::signature::{PublicKey, SigningKey};
 use convault_core::{Layout, PutMode, REPOSITORY_KEY, RepositoryFile, RunId, Store, StoreErrorKind};
 use futures::TryStreamExt as _;
 
-use crate::{Destination, JobError, RunContext, Survey, read::read_small, trust::put_own};
+use crate::{Destination, Encryption, JobError, RunContext, Survey, read::read_small, trust::put_own};
 
 const REPOSITORY_FORMAT: u32 = 1;
+/// So much of the recipients' fingerprint is in the name of the escrowed names key.
+const FINGERPRINT_DIGITS: usize = 16;
 const LARGEST_REPOSITORY_FILE_BYTES: u64 = 64 << 10;
 
 /// Reads the repository file of a destination; `None` where there is none yet.
@@ -110,6 +113,9 @@ pub(crate) async fn open_or_make(
     if let Some(public) = destination.trust.signer().map(SigningKey::public) {
         publish(store, &public).await?;
     }
+    if let Some(encryption) = &destination.encryption {
+        escrow(store, encryption).await?;
+    }
     if let Some(file) = read(store).await? {
         return Ok(file);
     }
@@ -138,4 +144,29 @@ async fn publish(store: &dyn Store, public: &PublicKey) -> Result<(), JobError> 
         Err(error) if error.kind != StoreErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Leaves the names key, encrypted to the recipients, where those find it who have nothing but their identity.
+async fn escrow(store: &dyn Store, encryption: &Encryption) -> Result<(), JobError> {
+    let key = names_key_place(encryption);
+    match store.head(&key).await {
+        Ok(_) => return Ok(()),
+        Err(error) if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Denied) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut sealed = BytesMut::new();
+    let mut encryptor = Encryptor::new(&encryption.recipients);
+    encryptor.push(format!("{}\n", encryption.names.secret().expose()).as_bytes(), &mut sealed);
+    encryptor.finish(&mut sealed);
+    match store.put(&key, sealed.freeze(), PutMode::IfAbsent).await {
+        Err(error) if error.kind != StoreErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Where the names key lies, encrypted to these recipients.
+pub(crate) fn names_key_place(encryption: &Encryption) -> String {
+    let mut fingerprint = encryption.recipients.fingerprint().to_string();
+    fingerprint.truncate(FINGERPRINT_DIGITS);
+    Layout::names_key(&encryption.names.id(), &fingerprint)
 }

@@ -42,6 +42,9 @@ impl Expected {
     }
 }
 
+/// Said of a destination that has no other with the same recipients to get its copy from.
+pub(crate) const NOT_COPIED: &str = "; no other destination with the same recipients has it to copy from, and this host \
+     has no identity to encrypt another copy anew";
 /// A manifest larger than this is not this run's.
 const MAY_BE_OURS_BYTES: u64 = 64 << 20;
 /// For so long a suspect snapshot is locked, where objects are locked.
@@ -122,8 +125,12 @@ pub(crate) async fn settle(
         results.extend(finished.1);
         settling.push(finished.0);
     }
+    let is_elsewhere = settling.iter().any(|one| one.complete.is_some());
     for one in settling {
-        for late in one.behind {
+        for mut late in one.behind {
+            if one.complete.is_none() && is_elsewhere {
+                late.why.push_str(NOT_COPIED);
+            }
             if let Some(from) = &one.complete {
                 let text = format!(
                     "{} fell behind ({}); copying the snapshot there from {}",

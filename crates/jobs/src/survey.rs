@@ -431,6 +431,8 @@ async fn without_manifest(
     has_proof: bool,
 ) -> Result<(FolderState, Option<RunStart>), JobError> {
     let has = |name: &str| objects.iter().any(|object| object.key == look.layout.object(id, name));
+    let has_index =
+        has(Layout::INDEX_NAME) || has(&format!("{}{}", Layout::INDEX_NAME, Layout::ENCRYPTED_SUFFIX));
     let start = if has(Layout::RUN_START_NAME) { own_start(look, id).await? } else { None };
     // Its run died, or goes on, between the signature of its start record and the record.
     let own = look.layout.run_start(id);
@@ -439,7 +441,7 @@ async fn without_manifest(
     let goes_on = newest.is_some_and(|at| look.now.duration_since(at).abs() <= MAY_GO_ON);
     let state = if look.removed {
         FolderState::BeingRemoved
-    } else if (hardly_begun || start.is_some() && !has(Layout::INDEX_NAME)) && !has_proof {
+    } else if (hardly_begun || start.is_some() && !has_index) && !has_proof {
         FolderState::Interrupted
     } else if start.is_some() && goes_on && !has_proof && !look.dead {
         FolderState::UnderWay

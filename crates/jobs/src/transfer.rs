@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convault_archive::{Cause, Culprit, CulpritKind, Finished, Options};
+use convault_archive::{Cause, Culprit, Finished, Options};
 use convault_core::{
     DestinationName, DestinationResult, Export, Layout, MIN_PART_BYTES, ObjectRole, PartPlanError, RunEvent,
     RunPhase, Source, SourceError, SourceErrorKind,
@@ -14,6 +14,7 @@ use crate::{
     BackupJob, JobError, RunContext,
     analysis::Analysis,
     group::{Delivery, Group, Outline, Sending},
+    settle::NOT_COPIED,
 };
 
 /// An export is downloaded this often before the run gives up.
@@ -32,7 +33,7 @@ pub(crate) struct Transferred {
     /// One for each group of which at least one destination was left.
     pub(crate) deliveries: Vec<Delivery>,
     /// Stored files that a second reading has shown to be damaged on the deployment itself.
-    pub(crate) culprits: Vec<String>,
+    pub(crate) culprits: Vec<Culprit>,
     pub(crate) read_bytes: u64,
 }
 
@@ -96,6 +97,7 @@ async fn attempt_transfer(
     };
     match checked {
         Ok((found, culprits)) => {
+            let lost_before = lost.len();
             let closed = futures::future::join_all(passing.into_iter().map(|one| one.close(context))).await;
             let mut deliveries = Vec::new();
             for one in closed {
@@ -103,6 +105,9 @@ async fn attempt_transfer(
                     Ok(delivery) => deliveries.push(delivery),
                     Err(gone) => lost.extend(gone),
                 }
+            }
+            for gone in lost.iter_mut().skip(lost_before).filter_map(|result| result.problem.as_mut()) {
+                gone.push_str(NOT_COPIED);
             }
             Ok(Transferred { found, deliveries, culprits, read_bytes: 0 })
         }
@@ -286,7 +291,7 @@ async fn confirm(
     found: Finished,
     read_bytes: &mut u64,
     context: &RunContext,
-) -> Result<(Finished, Vec<String>), JobError> {
+) -> Result<(Finished, Vec<Culprit>), JobError> {
     if found.findings.damage.is_empty() {
         return Ok((found, Vec::new()));
     }
@@ -303,19 +308,7 @@ async fn confirm(
         }));
     }
     let culprits = again.culprits.map(|culprits| culprits.listed).unwrap_or_default();
-    Ok((found, culprits.iter().map(describe).collect()))
-}
-
-/// `kg2…: its content differs from its row`, with the component in front where it is not the root.
-fn describe(culprit: &Culprit) -> String {
-    let what = match culprit.kind {
-        CulpritKind::RowWithoutFile => "has a row but no file",
-        CulpritKind::FileWithoutRow => "has a file but no row",
-        CulpritKind::Differs { .. } => "its content is not what its row announces",
-        CulpritKind::Several { .. } => "there are several of it",
-    };
-    let slash = if culprit.component.is_empty() { "" } else { "/" };
-    format!("{}{slash}{}: {what}", culprit.component, culprit.id)
+    Ok((found, culprits))
 }
 
 async fn read_again(

@@ -1,7 +1,7 @@
 //! Giving a stored snapshot back.
 
 use convault_core::{Manifest, ObjectRole, StoreErrorKind};
-use convault_jobs::{JobError, download, download_to_file};
+use convault_jobs::{Access, JobError, download, download_to_file};
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 use tempfile::TempDir;
 
@@ -29,7 +29,8 @@ async fn a_download_gives_the_very_bytes() {
     let (store, manifest, _) = stored(TWO_PARTS).await;
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("crm.zip");
-    let downloaded = download_to_file(&store, &manifest, &path, &Run::new().context).await.unwrap();
+    let downloaded =
+        download_to_file(&store, &manifest, Access::Opened(None), &path, &Run::new().context).await.unwrap();
     let zip = sound(TWO_PARTS);
     assert_eq!(downloaded.size_bytes, zip.len() as u64);
     assert_eq!(std::fs::read(&path).unwrap(), zip);
@@ -42,7 +43,9 @@ async fn a_file_that_is_there_is_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("crm.zip");
     std::fs::write(&path, b"precious").unwrap();
-    let error = download_to_file(&store, &manifest, &path, &Run::new().context).await.unwrap_err();
+    let error = download_to_file(&store, &manifest, Access::Opened(None), &path, &Run::new().context)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("crm.zip"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     assert_eq!(names(&folder), ["crm.zip"]);
@@ -58,7 +61,9 @@ async fn damage_is_found_on_the_way_out_and_leaves_no_file() {
         store.tamper(&key, damaged);
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("crm.zip");
-        let error = download_to_file(&store, &manifest, &path, &Run::new().context).await.unwrap_err();
+        let error = download_to_file(&store, &manifest, Access::Opened(None), &path, &Run::new().context)
+            .await
+            .unwrap_err();
         assert!(matches!(error, JobError::Damaged { .. }), "{error}");
         assert_eq!(names(&folder), Vec::<String>::new());
     }
@@ -70,10 +75,11 @@ async fn a_download_that_fails_or_is_stopped_leaves_no_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("crm.zip");
     store.fault(MemoryOperation::Get, 1, MemoryFault::Fail(StoreErrorKind::Denied));
-    download_to_file(&store, &manifest, &path, &Run::new().context).await.unwrap_err();
+    download_to_file(&store, &manifest, Access::Opened(None), &path, &Run::new().context).await.unwrap_err();
     let run = Run::new();
     run.context.stop.cancel();
-    let error = download_to_file(&store, &manifest, &path, &run.context).await.unwrap_err();
+    let error =
+        download_to_file(&store, &manifest, Access::Opened(None), &path, &run.context).await.unwrap_err();
     assert!(matches!(error, JobError::Stopped), "{error}");
     assert_eq!(names(&folder), Vec::<String>::new());
 }
@@ -82,12 +88,16 @@ async fn a_download_that_fails_or_is_stopped_leaves_no_file() {
 async fn a_stream_is_checked_at_its_end() {
     let (store, manifest, key) = stored(SMALL).await;
     let mut output = Vec::new();
-    download(&store, &manifest, &mut output, "stdout", &Run::new().context).await.unwrap();
+    download(&store, &manifest, Access::Opened(None), &mut output, "stdout", &Run::new().context)
+        .await
+        .unwrap();
     assert_eq!(output, store.contents(&key).unwrap());
     let mut flipped = output.clone();
     flipped[7] ^= 1;
     store.tamper(&key, flipped.into());
     output.clear();
-    let error = download(&store, &manifest, &mut output, "stdout", &Run::new().context).await.unwrap_err();
+    let error = download(&store, &manifest, Access::Opened(None), &mut output, "stdout", &Run::new().context)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("SHA-256"), "{error}");
 }

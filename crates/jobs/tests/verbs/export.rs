@@ -48,6 +48,39 @@ pub(crate) fn empty() -> Bytes {
     zip.finish().unwrap().into_inner().into()
 }
 
+/// An export of these tables, as `table` or `component/table`, with so many documents each; no stored files.
+pub(crate) fn of_tables(tables: &[(&str, usize)]) -> Bytes {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    let mut components: std::collections::BTreeMap<&str, Vec<(&str, usize)>> = Default::default();
+    components.entry("").or_default();
+    for (name, documents) in tables {
+        let (component, table) = name.rsplit_once('/').unwrap_or(("", name));
+        components.entry(component).or_default().push((table, *documents));
+    }
+    for (component, tables) in components {
+        let folder = if component.is_empty() { String::new() } else { format!("_components/{component}/") };
+        let mut put = |name: String, content: String| {
+            zip.start_file(format!("{folder}{name}"), options).unwrap();
+            zip.write_all(content.as_bytes()).unwrap();
+        };
+        let listed = tables.iter().enumerate();
+        let listed = listed
+            .map(|(number, (table, _))| format!("{{\"name\":\"{table}\",\"id\":{}}}\n", 10_001 + number));
+        put("_tables/documents.jsonl".to_owned(), listed.collect());
+        for (table, documents) in tables {
+            let lines = (0..documents).map(|number| {
+                format!(
+                    "{{\"_creationTime\":1.5,\"_id\":\"k{number:08}\",\"of\":\"{table}\",\"n\":{number}}}\n"
+                )
+            });
+            put(format!("{table}/documents.jsonl"), lines.collect());
+            put(format!("{table}/generated_schema.jsonl"), "\"uniform\"\n".to_owned());
+        }
+    }
+    zip.finish().unwrap().into_inner().into()
+}
+
 fn build(file_bytes: usize, flavour: u8, spoil: impl FnOnce(&mut [u8])) -> Bytes {
     let mut file: Vec<u8> = (0..=250).cycle().skip(usize::from(flavour)).take(file_bytes).collect();
     let row = format!(

@@ -5,11 +5,15 @@ mod backup;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod counting;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod destinations;
 #[cfg(test)]
 mod download;
+#[cfg(test)]
+mod encryption;
 #[cfg(test)]
 mod export;
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! A store that counts the bytes that are read of it.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use convault_core::{
+    Abilities, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, Stored, UnfinishedUpload,
+    Upload,
+};
+use convault_uploader::MemoryStore;
+use futures::{StreamExt as _, stream::BoxStream};
+
+#[derive(Debug)]
+pub(crate) struct Counting {
+    store: MemoryStore,
+    read: Arc<AtomicU64>,
+}
+
+impl Counting {
+    pub(crate) fn new(store: &MemoryStore) -> Self {
+        Self { store: store.clone(), read: Arc::default() }
+    }
+
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Store for Counting {
+    fn destination(&self) -> &DestinationName {
+        self.store.destination()
+    }
+
+    fn location(&self) -> String {
+        self.store.location()
+    }
+
+    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+        self.store.put(key, body, mode).await
+    }
+
+    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
+        self.store.upload(key, part_bytes, mode).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let read = Arc::clone(&self.read);
+        let count = move |chunk: &Result<Bytes, StoreError>| {
+            if let Ok(chunk) = chunk {
+                read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            }
+        };
+        Ok(self.store.get(key, range).await?.inspect(count).boxed())
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        self.store.head(key).await
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo, StoreError>> {
+        self.store.list(prefix)
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.store.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store.delete(key).await
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<UnfinishedUpload>, StoreError> {
+        self.store.list_uploads(prefix).await
+    }
+
+    async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError> {
+        self.store.abort_upload(upload).await
+    }
+
+    async fn abilities(&self) -> Result<Abilities, StoreError> {
+        self.store.abilities().await
+    }
+}

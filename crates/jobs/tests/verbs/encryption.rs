@@ -1,0 +1,397 @@
+//! Destinations that are encrypted, beside some that are not.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::{Bytes, BytesMut};
+use convault_archive::{
+    NamesKey,
+    encryption::{Decryptor, Identities, Recipients, generate},
+};
+use convault_core::{
+    AnomalyLimits, Manifest, ObjectRole, RunOutcome, RunRecord, Secret, StoreErrorKind, TableLimits,
+    TableNames, Verdict,
+};
+use convault_jobs::{Access, BackupJob, Destination, Encryption, JobError, StoredEntry, VerifyDepth};
+use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
+
+use crate::{
+    bench::{Run, SMALL, TWO_PARTS, assert_whole, destination, job, memory, snapshots, verified},
+    export::{FakeSource, damaged_at_the_source, of_tables, sound},
+};
+
+/// Somebody who can read what is encrypted to them.
+struct Reader {
+    public: String,
+    identities: Identities,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let (public, secret) = generate();
+        Self { public, identities: Identities::parse(&secret).unwrap() }
+    }
+}
+
+fn names() -> NamesKey {
+    NamesKey::parse(&Secret::new("5a".repeat(32))).unwrap()
+}
+
+fn encrypted_under(store: &MemoryStore, readers: &[&Reader], names: &NamesKey) -> Destination {
+    let recipients = Recipients::parse(readers.iter().map(|reader| &reader.public)).unwrap();
+    let encryption = Some(Arc::new(Encryption { recipients, names: names.clone() }));
+    Destination { encryption, ..destination(store) }
+}
+
+fn encrypted(store: &MemoryStore, readers: &[&Reader]) -> Destination {
+    encrypted_under(store, readers, &names())
+}
+
+/// A job with memory for three groups.
+fn wide_job() -> BackupJob {
+    BackupJob { upload_memory_bytes: 3 * convault_jobs::LEAST_UPLOAD_MEMORY_BYTES, ..job() }
+}
+
+async fn back_up(source: &FakeSource, to: &[Destination]) -> RunRecord {
+    convault_jobs::backup(&wide_job(), source, to, &Run::new().context).await
+}
+
+async fn good(source: &FakeSource, to: &[Destination]) -> RunRecord {
+    let record = back_up(source, to).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
+    record
+}
+
+async fn only_snapshot(store: &MemoryStore) -> Manifest {
+    let [manifest] = snapshots(store).await.try_into().unwrap();
+    manifest
+}
+
+fn object_of(store: &MemoryStore, manifest: &Manifest, role: ObjectRole) -> Bytes {
+    store.contents(&key_of(manifest, role)).unwrap()
+}
+
+fn key_of(manifest: &Manifest, role: ObjectRole) -> String {
+    format!("crm/snapshots/{}/{}", manifest.id, manifest.object(role).unwrap().name)
+}
+
+async fn given(store: &MemoryStore, manifest: &Manifest, access: Access<'_>) -> Result<Vec<u8>, JobError> {
+    let mut output = Vec::new();
+    let context = Run::new().context;
+    convault_jobs::download(store, manifest, access, &mut output, "memory", &context).await.map(|_| output)
+}
+
+fn opened(bytes: &[u8], reader: &Reader) -> Vec<u8> {
+    let mut decryptor = Decryptor::new(&reader.identities);
+    let mut plain = BytesMut::new();
+    decryptor.push(bytes, &mut plain).unwrap();
+    decryptor.finish(&mut plain).unwrap();
+    plain.to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_and_differently_encrypted_destinations_are_filled_by_one_download() {
+    let (anna, boris) = (Reader::new(), Reader::new());
+    let stores = ["plain", "anna", "too", "both"].map(memory);
+    let [plain, to_anna, to_anna_too, to_both] = &stores;
+    let to = [
+        destination(plain),
+        encrypted(to_anna, &[&anna]),
+        encrypted(to_anna_too, &[&anna]),
+        encrypted(to_both, &[&anna, &boris]),
+    ];
+    for size in [SMALL, 2 * TWO_PARTS] {
+        for store in &stores {
+            store
+                .keys()
+                .iter()
+                .for_each(|key| drop(futures::executor::block_on(convault_core::Store::delete(store, key))));
+        }
+        let source = FakeSource::of(sound(size));
+        good(&source, &to).await;
+        assert_eq!(source.opened.load(Ordering::Relaxed), 1);
+        for store in &stores {
+            assert_whole(store, 1).await;
+        }
+        let zip = sound(size);
+        let manifest = only_snapshot(plain).await;
+        assert_eq!(manifest.recipients, [""; 0]);
+        assert_eq!(object_of(plain, &manifest, ObjectRole::Snapshot), zip);
+
+        let manifest = only_snapshot(to_anna).await;
+        assert_eq!(manifest.recipients, [anna.public.as_str()]);
+        assert!(manifest.objects.iter().all(|object| object.name.ends_with(".age")), "{manifest:?}");
+        let stored = object_of(to_anna, &manifest, ObjectRole::Snapshot);
+        assert_eq!(
+            stored,
+            object_of(to_anna_too, &manifest, ObjectRole::Snapshot),
+            "equal to equal recipients"
+        );
+        assert_eq!(opened(&stored, &anna), zip);
+
+        let manifest = only_snapshot(to_both).await;
+        assert_eq!(manifest.recipients.len(), 2);
+        let stored = object_of(to_both, &manifest, ObjectRole::Snapshot);
+        for reader in [&anna, &boris] {
+            assert_eq!(opened(&stored, reader), zip, "each alone can read it");
+        }
+        let index = opened(&object_of(to_both, &manifest, ObjectRole::Index), &boris);
+        assert_eq!(index, object_of(plain, &only_snapshot(plain).await, ObjectRole::Index));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_destination_of_any_group_may_fail_without_the_others_noticing() {
+    let (anna, boris) = (Reader::new(), Reader::new());
+    for failing in 0..3 {
+        for fault in [MemoryFault::Fail(StoreErrorKind::Full), MemoryFault::Hang] {
+            let stores = ["plain", "anna", "boris"].map(memory);
+            stores[failing].fault_always(MemoryOperation::PutPart, fault);
+            let to =
+                [destination(&stores[0]), encrypted(&stores[1], &[&anna]), encrypted(&stores[2], &[&boris])];
+            let record = back_up(&FakeSource::of(sound(6 * TWO_PARTS)), &to).await;
+            assert_eq!(record.outcome, Some(RunOutcome::Partial), "{}", record.message);
+            for (number, store) in stores.iter().enumerate() {
+                if number == failing {
+                    assert_eq!(snapshots(store).await, []);
+                } else {
+                    assert_whole(store, 1).await;
+                }
+            }
+            let failed = |result: &&convault_core::DestinationResult| result.problem.is_some();
+            let [lost] = record.destinations.iter().filter(failed).collect::<Vec<_>>().try_into().unwrap();
+            assert_eq!(lost.destination, *convault_core::Store::destination(&stores[failing]));
+            let problem = lost.problem.as_deref().unwrap();
+            assert!(problem.contains("no identity"), "{problem}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_group_fails_the_run_fails_and_says_why_of_each() {
+    let anna = Reader::new();
+    let stores = ["plain", "anna"].map(memory);
+    for store in &stores {
+        store.fault_always(MemoryOperation::PutPart, MemoryFault::Fail(StoreErrorKind::Full));
+    }
+    let to = [destination(&stores[0]), encrypted(&stores[1], &[&anna])];
+    let record = back_up(&FakeSource::of(sound(6 * TWO_PARTS)), &to).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Failed), "{}", record.message);
+    assert!(record.message.contains("plain: ") && record.message.contains("anna: "), "{}", record.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_fell_behind_is_refilled_from_one_with_the_same_recipients() {
+    let anna = Reader::new();
+    let stores = ["plain", "near", "far"].map(memory);
+    stores[2].fault(MemoryOperation::PutPart, 1, MemoryFault::Hang);
+    let to = [destination(&stores[0]), encrypted(&stores[1], &[&anna]), encrypted(&stores[2], &[&anna])];
+    let record = good(&FakeSource::of(sound(2 * TWO_PARTS)), &to).await;
+    let told = |text: &String| text.contains("far fell behind") && text.ends_with("there from near");
+    assert!(record.warnings.iter().any(told), "{:?}", record.warnings);
+    assert_whole(&stores[2], 1).await;
+    let manifest = only_snapshot(&stores[2]).await;
+    let stored = stores.each_ref().map(|store| store.contents(&key_of(&manifest, ObjectRole::Snapshot)));
+    assert!(stored[0].is_none() && stored[1] == stored[2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_name_of_a_table_is_in_any_byte_of_an_encrypted_destination() {
+    let anna = Reader::new();
+    let stores = ["plain", "anna"].map(memory);
+    let to = [destination(&stores[0]), encrypted(&stores[1], &[&anna])];
+    let before = [("invoices", 900), ("patients", 20), ("mailer/letters", 5), ("attic", 0)];
+    let after = [("invoices", 100), ("diagnoses", 3), ("mailer/letters", 5)];
+    good(&FakeSource::of(of_tables(&before)), &to).await;
+    let anomaly = AnomalyLimits {
+        tables: [("mailer/letters".to_owned(), TableLimits { ignore: true, ..TableLimits::default() })]
+            .into(),
+        ..AnomalyLimits::default()
+    };
+    let job = BackupJob { anomaly, ..wide_job() };
+    let source = FakeSource::of(of_tables(&after)).days_later(1);
+    let record = convault_jobs::backup(&job, &source, &to, &Run::new().context).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Suspect), "{}", record.message);
+    for told in ["table patients is gone; it had 20 documents", "table invoices has 100 documents"] {
+        assert!(record.message.contains(told), "{}", record.message);
+    }
+    let warned = record.warnings.join("\n");
+    for told in ["table diagnoses is new", "table attic is gone; it was empty"] {
+        assert!(warned.contains(told), "{warned}");
+    }
+
+    let words = ["invoices", "patients", "diagnoses", "mailer", "letters", "attic"];
+    let holds = |store: &MemoryStore, word: &str| {
+        store.keys().iter().any(|key| {
+            let bytes = store.contents(key).unwrap();
+            key.contains(word) || bytes.windows(word.len()).any(|window| window == word.as_bytes())
+        })
+    };
+    for word in words {
+        assert!(holds(&stores[0], word), "the plain one has {word}");
+        assert!(!holds(&stores[1], word), "{word}");
+    }
+    for manifest in snapshots(&stores[1]).await {
+        assert_eq!((manifest.table_names, manifest.names_key), (TableNames::Keyed, Some(names().id())));
+    }
+    let suspect = |manifest: &Manifest| match &manifest.verdict {
+        Verdict::Suspect { problems } => problems.iter().map(|problem| problem.kind.clone()).collect(),
+        Verdict::Good => Vec::new(),
+    };
+    let [kinds, keyed_kinds] =
+        [suspect(&snapshots(&stores[0]).await[1]), suspect(&snapshots(&stores[1]).await[1])];
+    assert!(kinds.contains(&"table-vanished".to_owned()), "{kinds:?}");
+    assert_eq!(kinds, keyed_kinds);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_vanished_is_seen_with_nothing_but_hashed_names_to_compare_with() {
+    let anna = Reader::new();
+    let store = memory("anna");
+    let to = [encrypted(&store, &[&anna])];
+    good(&FakeSource::of(of_tables(&[("invoices", 900), ("patients", 20)])), &to).await;
+    let source = FakeSource::of(of_tables(&[("invoices", 900)])).days_later(1);
+    let record = back_up(&source, &to).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Suspect), "{}", record.message);
+    let hash = names().hash("table", &[b"", b"patients"]).to_string();
+    let told = format!("table {}… is gone; it had 20 documents", &hash[..12]);
+    assert!(record.message.contains(&told), "{}", record.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_names_key_is_told_and_not_taken_for_new_tables() {
+    let anna = Reader::new();
+    let store = memory("anna");
+    good(&FakeSource::of(of_tables(&[("invoices", 900)])), &[encrypted(&store, &[&anna])]).await;
+    let other = NamesKey::generate();
+    let to = [encrypted_under(&store, &[&anna], &other)];
+    let record = good(&FakeSource::of(of_tables(&[("invoices", 900)])).days_later(1), &to).await;
+    let warned = record.warnings.join("\n");
+    assert!(warned.contains("tables are not compared") && warned.contains("names_key"), "{warned}");
+    assert!(!warned.contains("is new"), "{warned}");
+    // What needs no names is still seen.
+    let record = back_up(&FakeSource::of(of_tables(&[("invoices", 1)])).days_later(2), &to).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Suspect), "{}", record.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_at_the_source_names_the_stored_file_in_both() {
+    let anna = Reader::new();
+    let stores = ["plain", "anna"].map(memory);
+    let to = [destination(&stores[0]), encrypted(&stores[1], &[&anna])];
+    let record = back_up(&FakeSource::of(damaged_at_the_source(SMALL)), &to).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Suspect), "{}", record.message);
+    let [plain, keyed] = [only_snapshot(&stores[0]).await, only_snapshot(&stores[1]).await];
+    assert_eq!(plain.verdict, keyed.verdict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_key_lies_in_the_destination_for_whoever_can_read_it() {
+    let (anna, boris) = (Reader::new(), Reader::new());
+    let store = memory("anna");
+    let escrowed = |store: &MemoryStore| {
+        store.keys().into_iter().filter(|key| key.starts_with("keys/names-")).collect::<Vec<_>>()
+    };
+    let to = [encrypted(&store, &[&anna])];
+    good(&FakeSource::of(sound(SMALL)), &to).await;
+    good(&FakeSource::of(sound(SMALL)).days_later(1), &to).await;
+    let [first] = escrowed(&store).try_into().unwrap();
+    let text = format!("{}\n", names().secret().expose());
+    assert_eq!(opened(&store.contents(&first).unwrap(), &anna), text.as_bytes());
+    // Who becomes a recipient later finds it, too.
+    good(&FakeSource::of(sound(SMALL)).days_later(2), &[encrypted(&store, &[&anna, &boris])]).await;
+    let second = escrowed(&store).into_iter().find(|key| *key != first).unwrap();
+    assert_eq!(opened(&store.contents(&second).unwrap(), &boris), text.as_bytes());
+    assert_whole(&store, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_download_opens_for_whoever_has_an_identity_and_says_whose_would_do() {
+    let (anna, boris, stranger) = (Reader::new(), Reader::new(), Reader::new());
+    let store = memory("both");
+    good(&FakeSource::of(sound(TWO_PARTS)), &[encrypted(&store, &[&anna, &boris])]).await;
+    let manifest = only_snapshot(&store).await;
+    for reader in [&anna, &boris] {
+        let access = Access::Opened(Some(&reader.identities));
+        assert_eq!(given(&store, &manifest, access).await.unwrap(), sound(TWO_PARTS));
+    }
+    let as_stored = given(&store, &manifest, Access::AsStored).await.unwrap();
+    assert_eq!(opened(&as_stored, &boris), sound(TWO_PARTS));
+    for access in [Access::Opened(None), Access::Opened(Some(&stranger.identities))] {
+        let error = given(&store, &manifest, access).await.unwrap_err();
+        assert!(matches!(error, JobError::Encrypted { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&anna.public) && text.contains(&boris.public), "{text}");
+        assert!(text.contains("--identity"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_in_the_ciphertext_is_found_by_a_verify_without_and_a_download_with_an_identity() {
+    let anna = Reader::new();
+    let store = memory("anna");
+    good(&FakeSource::of(sound(TWO_PARTS)), &[encrypted(&store, &[&anna])]).await;
+    let manifest = only_snapshot(&store).await;
+    let key = key_of(&manifest, ObjectRole::Snapshot);
+    let whole = store.contents(&key).unwrap();
+    for place in [10, 200, 300_000, whole.len() - 1] {
+        let mut flipped = whole.to_vec();
+        flipped[place] ^= 4;
+        store.tamper(&key, flipped.into());
+        let report = verified(&store, VerifyDepth::ReadData).await;
+        assert_eq!(report.faults.len(), 1, "{place}");
+        let error = given(&store, &manifest, Access::Opened(Some(&anna.identities))).await.unwrap_err();
+        assert!(!matches!(error, JobError::File { .. }), "{place}: {error}");
+        assert!(matches!(error, JobError::Damaged { .. } | JobError::Encrypted { .. }), "{place}: {error}");
+    }
+    store.tamper(&key, whole);
+    assert_whole(&store, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_entry_is_read_by_what_it_takes_and_no_more() {
+    let anna = Reader::new();
+    let stores = ["plain", "anna"].map(memory);
+    let to = [destination(&stores[0]), encrypted(&stores[1], &[&anna])];
+    let tables = [("invoices", 400_000), ("patients", 2000), ("mailer/letters", 50)];
+    let zip = of_tables(&tables);
+    assert!(zip.len() > 2 << 20, "{}", zip.len());
+    good(&FakeSource::of(zip), &to).await;
+    for (store, identities) in [(&stores[0], None), (&stores[1], Some(&anna.identities))] {
+        let manifest = only_snapshot(store).await;
+        for (name, full, lines) in [
+            ("patients", "patients/documents.jsonl", 2000),
+            ("mailer/letters", "_components/mailer/letters/documents.jsonl", 50),
+            ("_tables/documents.jsonl", "_tables/documents.jsonl", 2),
+        ] {
+            let counting = crate::counting::Counting::new(store);
+            let context = Run::new().context;
+            let entry = StoredEntry::find(&counting, &manifest, name, identities).await.unwrap();
+            assert_eq!(entry.entry().name, full);
+            let mut output = Vec::new();
+            entry.write(&mut output, "memory", &context).await.unwrap();
+            assert_eq!(output.iter().filter(|byte| **byte == b'\n').count(), lines, "{name}");
+            let compressed = entry.entry().compressed_bytes;
+            // Two headers and last chunks, the index's directory and one frame of it, and chunks at both ends.
+            let most = compressed + (2 << 10) * 2 + 2 * (64 << 10) + (64 << 10) + (16 << 10) + 3 * (64 << 10);
+            assert!(counting.read_bytes() <= most, "{name}: {} of at most {most}", counting.read_bytes());
+        }
+        let error = StoredEntry::find(store, &manifest, "nobody", identities).await.unwrap_err();
+        assert!(error.to_string().contains("`nobody`"), "{error}");
+    }
+    let manifest = only_snapshot(&stores[1]).await;
+    let error = StoredEntry::find(&stores[1], &manifest, "patients", None).await.unwrap_err();
+    assert!(matches!(error, JobError::Encrypted { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_file_is_found_by_its_id() {
+    let anna = Reader::new();
+    let store = memory("anna");
+    good(&FakeSource::of(sound(TWO_PARTS)), &[encrypted(&store, &[&anna])]).await;
+    let manifest = only_snapshot(&store).await;
+    let entry =
+        StoredEntry::find(&store, &manifest, crate::export::FILE_ID, Some(&anna.identities)).await.unwrap();
+    let mut output = Vec::new();
+    entry.write(&mut output, "memory", &Run::new().context).await.unwrap();
+    assert_eq!(output.len(), TWO_PARTS);
+}
