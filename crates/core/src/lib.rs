@@ -29,6 +29,7 @@ mod retention;
 mod run_start;
 mod schedule;
 mod secret;
+mod secret_set;
 mod source;
 mod store;
 mod surrounding;
@@ -73,6 +74,9 @@ pub use retention::{
 pub use run_start::{RUN_START_FORMAT, RunStart};
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::Secret;
+pub use secret_set::{
+    HashChanges, SECRET_SET_FORMAT, SecretHashes, SecretSet, SecretSetError, SecretsRecord,
+};
 pub use source::{
     Export, ExportRequest, ExportStream, Preflight, Progress, Release, Source, SourceError, SourceErrorKind,
 };
