@@ -84,7 +84,7 @@ impl Contents {
         let count = |section: &Section| match section {
             Section::Entry(_) => 1,
             Section::GeneratedFiles { generator, without, .. } => {
-                generator.config().files - u64::from(without.is_some())
+                generator.files.count() - u64::from(without.is_some())
             }
         };
         self.sections.iter().map(count).sum()
@@ -96,7 +96,7 @@ impl Contents {
             match section {
                 Section::Entry(entry) => visit(entry)?,
                 Section::GeneratedFiles { generator, without, damaged } => {
-                    for index in (0..generator.config().files).filter(|index| Some(*index) != *without) {
+                    for index in (0..generator.files.count()).filter(|index| Some(*index) != *without) {
                         visit(&generated_file(generator, index, Some(index) == *damaged))?;
                     }
                 }
@@ -111,7 +111,7 @@ impl Contents {
             match section {
                 Section::Entry(entry) => visit(self.directory_name(position, entry), &entry.name)?,
                 Section::GeneratedFiles { generator, without, .. } => {
-                    for index in (0..generator.config().files).filter(|index| Some(*index) != *without) {
+                    for index in (0..generator.files.count()).filter(|index| Some(*index) != *without) {
                         let name = generated_file_name(generator, index);
                         visit(&name, &name)?;
                     }
@@ -152,7 +152,7 @@ fn generated_file(generator: &Arc<Generator>, index: u64, damaged: bool) -> Entr
 }
 
 fn generated_file_name(generator: &Generator, index: u64) -> String {
-    format!("_storage/{}{}", generator.file_id(index), extension(generator.content_type(index)))
+    format!("_storage/{}{}", generator.files.id(index), extension(generator.files.content_type(index)))
 }
 
 impl Content {
@@ -167,8 +167,8 @@ impl Content {
             Self::GeneratedDocuments { generator, component, table_number } => {
                 generator.write_documents(*component, *table_number, out)
             }
-            Self::GeneratedRows { generator, without } => generator.write_rows(*without, out),
-            Self::GeneratedFile { generator, index, damaged } => generator.write_file(*index, *damaged, out),
+            Self::GeneratedRows { generator, without } => generator.files.write_rows(*without, out),
+            Self::GeneratedFile { generator, index, damaged } => generator.files.write(*index, *damaged, out),
             Self::Zeros(count) => write_zeros(*count, out),
             Self::Followed(first, line) => {
                 first.write(out)?;

@@ -137,6 +137,11 @@ impl Database {
         self.components().find(|(_, component)| component.id == id).map(|(path, _)| path)
     }
 
+    /// The component at `path`, to change it.
+    pub fn component_mut(&mut self, path: &str) -> Option<&mut Component> {
+        self.components.get_mut(path)
+    }
+
     /// Makes the component at `path` and those it is in, unmounted, where they are missing.
     pub fn ensure_component(&mut self, path: &str, now_ms: f64) -> &mut Component {
         if !self.components.contains_key(path) {
@@ -238,10 +243,9 @@ impl Database {
         id
     }
 
-    /// The stored file whose URL holds this UUID, in whichever component.
-    pub fn file_by_uuid(&self, uuid: &str) -> Option<&StoredFile> {
-        let mut files = self.components.values().flat_map(|component| component.files.values());
-        files.find(|file| file.internal_id == uuid)
+    /// The stored file whose URL holds this UUID, in the component at `path`.
+    pub fn file_by_uuid(&self, path: &str, uuid: &str) -> Option<&StoredFile> {
+        self.component(path)?.files.values().find(|file| file.internal_id == uuid)
     }
 
     /// The environment variables by name.
@@ -309,6 +313,11 @@ impl Component {
     /// Puts a stored file in place.
     pub fn put_file(&mut self, file: StoredFile) {
         Arc::make_mut(&mut self.files).insert(file.id, file);
+    }
+
+    /// Deletes a stored file. False where there is none.
+    pub fn remove_file(&mut self, id: DocumentId) -> bool {
+        Arc::make_mut(&mut self.files).remove(&id).is_some()
     }
 
     /// Puts all stored files in place, instead of those that are there.

@@ -124,6 +124,12 @@ faults! {
         "The key may do everything but set an export's expiry.";
     Paused "paused" FaultValue::None,
         "The deployment is paused: files are not served by URL, exports still work.";
+    FileNotFound "file-not-found" FaultValue::None,
+        "One stored file that is listed is not found by its URL.";
+    File503 "file-503" FaultValue::Times,
+        "Fetching a stored file by its URL answers 503.";
+    TruncatedFile "truncated-file" FaultValue::Times,
+        "The connection that serves a stored file by its URL is closed halfway.";
     ShortPages "short-pages" FaultValue::None,
         "Paginated queries give short and empty pages before the last one.";
     RestartDuringExport "restart-during-export" FaultValue::Times,

@@ -4,10 +4,9 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use convault_core::Sha256Stream;
 
-use crate::database::uuid_text;
-use crate::document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, MAX_TEXT_BYTES, STORAGE_TABLE_NUMBER};
+use crate::document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, MAX_TEXT_BYTES};
+use crate::generated_files::GeneratedFiles;
 
 /// How much data is made up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,26 +34,27 @@ const PROSE: &str = "The invoice of last month was paid in full, and the custome
     a number where the driver can ring. Kind regards, and thank you for the photographs of the damaged boxes; the \
     claim has been filed and an answer is expected on Thursday. Żółta łódź, naïve café, 東京 — notes in other scripts \
     are kept as they were typed. ";
-const CONTENT_TYPES: [Option<&str>; 4] =
-    [Some("image/png"), Some("application/pdf"), None, Some("text/plain")];
 /// One document in so many holds a value of every type.
 const EVERY_TYPE: u64 = 8;
 const DAY: [u8; 2] = 20_770_u16.to_be_bytes();
-const FIRST_CREATION_MS: u64 = 1_795_000_000_000;
+pub(crate) const FIRST_CREATION_MS: u64 = 1_795_000_000_000;
 
 /// Makes up the data.
 #[derive(Debug)]
 pub(crate) struct Generator {
     config: GeneratorConfig,
+    pub(crate) files: GeneratedFiles,
 }
 
 impl Generator {
     pub(crate) fn new(config: GeneratorConfig) -> Self {
-        Self { config }
+        let files = GeneratedFiles::new(config.clone());
+        Self { config, files }
     }
 
-    pub(crate) fn config(&self) -> &GeneratorConfig {
-        &self.config
+    /// The same data, but about so many of a hundred stored files replaced by new ones at that time.
+    pub(crate) fn with_changed_files(self, percent: u64, at_ms: u64) -> Self {
+        Self { files: self.files.changed(percent, at_ms), ..self }
     }
 
     /// The paths of all components, the root first.
@@ -114,72 +114,10 @@ impl Generator {
         prose(random, body_bytes.saturating_sub(line.len() + end_bytes), line);
         put(line, format_args!("\",\"n\":{}}}\n", random >> 20));
     }
-
-    /// The ID of a stored file.
-    pub(crate) fn file_id(&self, index: u64) -> DocumentId {
-        ordered_id(STORAGE_TABLE_NUMBER, mix(self.config.seed), index, self.config.files)
-    }
-
-    /// The type of a stored file.
-    #[expect(clippy::unused_self, reason = "a file's type is the generator's to say")]
-    pub(crate) fn content_type(&self, index: u64) -> Option<&'static str> {
-        CONTENT_TYPES[(index % 4) as usize]
-    }
-
-    /// Writes the bytes of a stored file. `damaged` inverts the first one.
-    pub(crate) fn write_file(&self, index: u64, damaged: bool, out: &mut dyn Write) -> io::Result<()> {
-        let mut damage = u8::from(damaged) * 0xff;
-        self.file_pieces(index, |piece| {
-            piece[0] ^= damage;
-            damage = 0;
-            out.write_all(piece)
-        })
-    }
-
-    fn file_pieces(&self, index: u64, mut take: impl FnMut(&mut [u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut state = mix(self.config.seed ^ mix(index));
-        let mut piece = [0_u8; 16 * 1024];
-        let mut left = self.config.file_bytes;
-        while left > 0 {
-            let length = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
-            for bytes in piece[..length].chunks_mut(8) {
-                state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                bytes.copy_from_slice(&mix(state).to_le_bytes()[..bytes.len()]);
-            }
-            take(&mut piece[..length])?;
-            left -= length as u64;
-        }
-        Ok(())
-    }
-
-    /// Writes the rows of `_storage`, in ascending order of IDs, but not that of the file `without`.
-    pub(crate) fn write_rows(&self, without: Option<u64>, out: &mut dyn Write) -> io::Result<()> {
-        for index in (0..self.config.files).filter(|index| Some(*index) != without) {
-            let mut digest = Sha256Stream::new();
-            self.file_pieces(index, |piece| {
-                digest.update(piece);
-                Ok(())
-            })?;
-            let content_type =
-                self.content_type(index).map_or("null".to_owned(), |text| format!("\"{text}\""));
-            let created_ms = FIRST_CREATION_MS + index;
-            let uuid = mix(self.config.seed ^ !index);
-            let uuid = uuid_text((u128::from(uuid) << 64 | u128::from(mix(uuid))).to_be_bytes());
-            writeln!(
-                out,
-                "{{\"_id\":\"{}\",\"_creationTime\":{created_ms}.5,\"sha256\":\"{}\",\"size\":{},\"contentType\":\
-                 {content_type},\"internalId\":\"{uuid}\"}}",
-                self.file_id(index),
-                STANDARD.encode(digest.finish().0),
-                self.config.file_bytes,
-            )?;
-        }
-        Ok(())
-    }
 }
 
 /// The ID of row `index` of `count`: ascending with the index, and random as far as that allows.
-fn ordered_id(table_number: u32, seed: u64, index: u64, count: u64) -> DocumentId {
+pub(crate) fn ordered_id(table_number: u32, seed: u64, index: u64, count: u64) -> DocumentId {
     let stride = u64::MAX / count.max(1);
     let random = mix(seed.wrapping_add(index));
     let mut internal = [0; 16];
@@ -227,7 +165,7 @@ fn put(line: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 }
 
 /// A good mixture of 64 bits (the finisher of `SplitMix64`).
-fn mix(mut bits: u64) -> u64 {
+pub(crate) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
@@ -275,15 +213,5 @@ mod tests {
         generator(1_000, 700).write_documents(0, 10_001, &mut lines).unwrap();
         let mean = lines.len() / 1_000;
         assert!((690..720).contains(&mean), "{mean}");
-    }
-
-    #[test]
-    fn damage_changes_one_byte_of_a_file() {
-        let generator = generator(0, 0);
-        let (mut sound, mut damaged) = (Vec::new(), Vec::new());
-        generator.write_file(2, false, &mut sound).unwrap();
-        generator.write_file(2, true, &mut damaged).unwrap();
-        assert_eq!(sound.len(), 1_000);
-        assert_eq!(sound.iter().zip(&damaged).filter(|(one, other)| one != other).count(), 1);
     }
 }

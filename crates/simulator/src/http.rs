@@ -1,7 +1,6 @@
 //! The routes of a deployment, apart from those of exports, imports and the WebSocket, which it joins in.
 
-use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -14,20 +13,19 @@ use serde_json::value::RawValue;
 
 use crate::api_error::{ApiError, ApiJson};
 use crate::auth::{Admin, Operation};
-use crate::database::is_uuid;
 use crate::environment;
 use crate::export;
 use crate::faults::{Fault, FaultKind};
 use crate::identity;
 use crate::import;
 use crate::state::AppState;
+use crate::storage;
 use crate::sync;
 use crate::system_functions;
 use crate::value::{Document, Encoding, Value};
 
 /// Function calls may send 16 MiB and a little.
 const CALL_LIMIT_BYTES: usize = 16 * 1024 * 1024 + 2000;
-const CACHE_CONTROL: &str = "private, max-age=2592000";
 
 /// All routes of a deployment.
 pub(crate) fn router(state: AppState) -> Router {
@@ -38,12 +36,12 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/api/check_admin_key", get(check_admin_key))
         .route("/api/query", post(query).layer(DefaultBodyLimit::max(CALL_LIMIT_BYTES)))
         .route("/api/query_batch", post(query_batch).layer(DefaultBodyLimit::max(CALL_LIMIT_BYTES)))
-        .route("/api/storage/{uuid}", get(stored_file))
         .route("/api/v1/pause_deployment", post(pause))
         .route("/api/v1/unpause_deployment", post(unpause))
         .merge(environment::routes())
         .merge(export::routes())
         .merge(identity::routes())
+        .merge(storage::routes())
         .merge(import::routes())
         .merge(sync::routes())
         .route_layer(middleware::from_fn(with_cors_headers));
@@ -251,70 +249,9 @@ fn function_answer(result: Result<Value, String>, encoding: Encoding) -> Vec<u8>
     body
 }
 
-async fn stored_file(
-    State(state): State<AppState>,
-    Path(uuid): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    if state.is_paused() {
-        let message = "Cannot run functions while this deployment is disabled. The deployment is paused.";
-        return Err(ApiError::bad_request("BackendIsNotRunning", message));
-    }
-    if !is_uuid(&uuid) {
-        let message = format!(
-            "Invalid storage path: \"{uuid}\". Please use `storage.getUrl(storageId: Id<\"_storage\">)` to generate a \
-             valid URL to retrieve files. See https://docs.convex.dev/file-storage/serve-files for more details"
-        );
-        return Err(ApiError::bad_request("InvalidStoragePath", message));
-    }
-    let file = state
-        .read(|database| database.file_by_uuid(&uuid).cloned())
-        .ok_or_else(|| ApiError::not_found("FileNotFound", format!("File {uuid} not found")))?;
-    let mut response = match headers.get(header::RANGE).and_then(|range| byte_range(range.to_str().ok()?)) {
-        Some((first, last)) => partial_file(&file.content, first, last),
-        None => whole_file(&file.content, &file.sha256),
-    };
-    if let Some(content_type) = file.content_type.and_then(|text| HeaderValue::try_from(text).ok()) {
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    }
-    Ok(response)
-}
-
-fn whole_file(content: &bytes::Bytes, sha256: &convault_core::Sha256) -> Response {
-    use base64::Engine as _;
-    let digest = format!("sha-256={}", base64::engine::general_purpose::STANDARD.encode(sha256.0));
-    let headers = [
-        (HeaderName::from_static("digest"), digest),
-        (header::CACHE_CONTROL, CACHE_CONTROL.to_owned()),
-        (header::ACCEPT_RANGES, "bytes".to_owned()),
-    ];
-    (headers, Body::from(content.clone())).into_response()
-}
-
-/// A range past the end gives an empty 206 with an odd `content-range`, as the real server does.
-fn partial_file(content: &bytes::Bytes, first: usize, last: Option<usize>) -> Response {
-    let last_byte = content.len().saturating_sub(1);
-    let last = last.unwrap_or(last_byte);
-    let part =
-        content.slice(first.min(content.len())..(last + 1).clamp(first.min(content.len()), content.len()));
-    let headers = [
-        (header::CONTENT_RANGE, format!("bytes {first}-{last}/{}", content.len())),
-        (header::CACHE_CONTROL, CACHE_CONTROL.to_owned()),
-        (header::ACCEPT_RANGES, "bytes".to_owned()),
-    ];
-    (StatusCode::PARTIAL_CONTENT, headers, Body::from(part)).into_response()
-}
-
-/// Reads `bytes=a-` and `bytes=a-b`.
-fn byte_range(header: &str) -> Option<(usize, Option<usize>)> {
-    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let last = if last.is_empty() { None } else { Some(last.parse().ok()?) };
-    Some((first.parse().ok()?, last))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{byte_range, client_version};
+    use super::client_version;
 
     #[test]
     fn a_client_is_a_name_and_a_version() {
@@ -322,12 +259,5 @@ mod tests {
         assert_eq!(client_version("convault-0.1.0-rc.1"), Some(("convault", [0, 1, 0])));
         assert_eq!(client_version("convault"), None);
         assert_eq!(client_version("convault-one"), None);
-    }
-
-    #[test]
-    fn ranges_with_a_first_byte_are_read() {
-        assert_eq!(byte_range("bytes=10-19"), Some((10, Some(19))));
-        assert_eq!(byte_range("bytes=10-"), Some((10, None)));
-        assert_eq!(byte_range("bytes=-10"), None);
     }
 }

@@ -295,7 +295,7 @@ fn held_files(
 }
 
 fn generated_files(generator: &Arc<Generator>, fault: &mut FileFault) -> (Content, Vec<Section>) {
-    let any = generator.config().files > 0;
+    let any = generator.files.count() > 0;
     let fault = if any { std::mem::take(fault) } else { FileFault::default() };
     let rows =
         Content::GeneratedRows { generator: Arc::clone(generator), without: fault.no_row.then_some(0) };

@@ -32,6 +32,9 @@ pub struct SimulatorConfig {
     pub server_version: String,
     /// What it holds.
     pub data: Data,
+    /// So many of a hundred stored files, about, are others than those that [`Data::Generated`] begins with: they were
+    /// replaced when the deployment was started.
+    pub changed_files_percent: u64,
     /// The faults that are on from the start.
     pub faults: Vec<Fault>,
     /// How long an export takes at least.
@@ -54,6 +57,7 @@ impl SimulatorConfig {
             key,
             server_version: "unknown".to_owned(),
             data: Data::Empty,
+            changed_files_percent: 0,
             faults: Vec::new(),
             export_time: Duration::from_millis(50),
             clock: Arc::new(SystemClock),
@@ -68,7 +72,8 @@ pub enum Data {
     Empty,
     /// This, in memory.
     Database(Box<Database>),
-    /// Data that is made up as it is exported and never held. Only exports show it.
+    /// Data that is made up as it is exported and never held. Only exports show it, and its stored files are listed and
+    /// served.
     Generated(GeneratorConfig),
 }
 
@@ -87,7 +92,11 @@ impl Simulator {
             Data::Empty => (Database::new(0), None),
             Data::Database(database) => (*database, None),
             Data::Generated(generated) => {
-                (Database::new(generated.seed), Some(Arc::new(Generator::new(generated))))
+                let now_ms = u64::try_from(config.clock.now().as_millisecond()).unwrap_or(0);
+                let database = Database::new(generated.seed);
+                let generator =
+                    Generator::new(generated).with_changed_files(config.changed_files_percent, now_ms);
+                (database, Some(Arc::new(generator)))
             }
         };
         let state = AppState::new(NewState {

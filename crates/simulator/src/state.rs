@@ -50,6 +50,10 @@ pub struct Counters {
     pub requests: BTreeMap<String, u64>,
     /// Bytes of export downloads handed to connections.
     pub download_bytes: u64,
+    /// Stored files served by their URL, whole or in part.
+    pub files: u64,
+    /// Bytes of them handed to connections.
+    pub file_bytes: u64,
     /// Requests that changed data: imports performed and mutations run, environment variables included.
     pub writes: u64,
 }

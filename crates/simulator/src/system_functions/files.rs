@@ -6,13 +6,23 @@ use base64::engine::general_purpose::STANDARD;
 use super::tables::{creation_time, number};
 use super::{Call, pages};
 use crate::database::{Database, StoredFile};
+use crate::generated_files::GeneratedFiles;
 use crate::value::Value;
 
 /// `fileStorageV2:fileMetadata`: a page of files with their URLs, newest first unless asked otherwise.
 pub(super) fn metadata(call: Call<'_>) -> Result<Value, String> {
     let origin = call.state.cloud_origin();
-    let mut files = call.in_component(|database, path| with_urls(database, path, &origin))?;
     let filters = call.arguments.get("filters");
+    let is_ascending =
+        filters.and_then(|filters| filters.get("order")).and_then(Value::as_str) == Some("asc");
+    if let Some(files) = generated(&call) {
+        let mut order = files.by_creation().to_vec();
+        if !is_ascending {
+            order.reverse();
+        }
+        return pages::page(&call, &order, |index| generated_row(files, *index, &origin));
+    }
+    let mut files = call.in_component(|database, path| with_urls(database, path, &origin))?;
     let limit = |name| filters.and_then(|filters| filters.get(name)).and_then(Value::as_f64);
     let (first, last) = (limit("minCreationTime"), limit("maxCreationTime"));
     files.retain(|file| {
@@ -20,14 +30,24 @@ pub(super) fn metadata(call: Call<'_>) -> Result<Value, String> {
             && last.is_none_or(|last| creation_time(file) <= last)
     });
     files.sort_by(|a, b| creation_time(b).total_cmp(&creation_time(a)));
-    if filters.and_then(|filters| filters.get("order")).and_then(Value::as_str) == Some("asc") {
+    if is_ascending {
         files.reverse();
     }
     pages::page(&call, &files, Clone::clone)
 }
 
+/// The files that are made up, where the call is about the root of a deployment that has such.
+fn generated<'a>(call: &Call<'a>) -> Option<&'a GeneratedFiles> {
+    let is_root = matches!(call.arguments.get("componentId"), None | Some(Value::Null));
+    let generator = call.state.generator.as_ref()?;
+    (is_root && call.component.is_empty()).then_some(&generator.files)
+}
+
 /// `fileStorageV2:numFiles`: how many files a component has.
 pub(super) fn count(call: Call<'_>) -> Result<Value, String> {
+    if let Some(files) = generated(&call) {
+        return Ok(number(usize::try_from(files.count()).unwrap_or(usize::MAX)));
+    }
     call.in_component(|database, path| {
         number(database.component(path).map_or(0, |component| component.files().len()))
     })
@@ -64,9 +84,26 @@ fn row(file: &StoredFile) -> Value {
     }
 }
 
+fn generated_row(files: &GeneratedFiles, index: u64, origin: &str) -> Value {
+    let row = Value::object([
+        ("_id", files.id(index).to_string().into()),
+        ("_creationTime", Value::Float64(files.creation_time_ms(index))),
+        ("sha256", STANDARD.encode(files.sha256(index).0).into()),
+        ("size", number(usize::try_from(files.size_bytes()).unwrap_or(usize::MAX))),
+        ("url", format!("{origin}/api/storage/{}", files.uuid(index)).into()),
+    ]);
+    match files.content_type(index) {
+        Some(content_type) => with(row, "contentType", content_type),
+        None => row,
+    }
+}
+
+/// The URL of a component's file names the component.
 fn with_urls(database: &Database, path: &str, origin: &str) -> Vec<Value> {
-    let files = stored(database, path);
-    files.map(|file| with(row(file), "url", &format!("{origin}/api/storage/{}", file.internal_id))).collect()
+    let component = database.component(path).filter(|_| !path.is_empty());
+    let place = component.map_or_else(String::new, |component| format!("?component={}", component.id));
+    let url = |file: &StoredFile| format!("{origin}/api/storage/{}{place}", file.internal_id);
+    stored(database, path).map(|file| with(row(file), "url", &url(file))).collect()
 }
 
 fn with(row: Value, name: &str, text: &str) -> Value {
