@@ -112,7 +112,7 @@ impl std::fmt::Debug for Download {
 /// A deployment's admin API. Cheap to clone. Every method is one request; none is retried.
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    http: Http,
+    pub(crate) http: Http,
 }
 
 impl Deployment {
@@ -237,7 +237,7 @@ impl Deployment {
         let request = self.http.request(Method::GET, self.http.url(&["api", "export", "zip", id]));
         let response = self.http.headers("download", request).await?;
         let head = export_head(response.headers());
-        Ok(Download { head, bytes: body(self.http.clone(), response).boxed() })
+        Ok(Download { head, bytes: body(self.http.clone(), "download", response).boxed() })
     }
 
     /// The server's words in a row are shown to people, so they are held to what every other message is.
@@ -287,15 +287,19 @@ fn snapshot_ts(disposition: &str) -> Option<i64> {
     name.rsplit_once('_')?.1.parse().ok()
 }
 
-/// The body of `response`, each wait for the next piece limited. Ends after the first error.
-fn body(http: Http, response: Response) -> impl futures::Stream<Item = Result<Bytes, ClientError>> + Send {
-    stream::unfold(Some((http, response)), async |state| {
+/// The body of `response` to `call`, each wait for the next piece limited. Ends after the first error.
+pub(crate) fn body(
+    http: Http,
+    call: &'static str,
+    response: Response,
+) -> impl futures::Stream<Item = Result<Bytes, ClientError>> + Send {
+    stream::unfold(Some((http, response)), move |state| async move {
         let (http, mut response) = state?;
         match tokio::time::timeout(http.idle_timeout, response.chunk()).await {
             Ok(Ok(Some(bytes))) => Some((Ok(bytes), Some((http, response)))),
             Ok(Ok(None)) => None,
-            Ok(Err(error)) => Some((Err(http.broken("download", error)), None)),
-            Err(_elapsed) => Some((Err(http.timed_out("download", http.idle_timeout)), None)),
+            Ok(Err(error)) => Some((Err(http.broken(call, error)), None)),
+            Err(_elapsed) => Some((Err(http.timed_out(call, http.idle_timeout)), None)),
         }
     })
 }

@@ -10,6 +10,7 @@
 mod deployment;
 mod error;
 mod export_row;
+mod files;
 mod http;
 mod key_name;
 mod platform;
@@ -20,6 +21,7 @@ mod value;
 pub use deployment::{Deployment, DeploymentInfo, Download, ExportHead, KeyCheck, Operation};
 pub use error::{ClientError, RetryClass};
 pub use export_row::{ExportRow, ExportState};
+pub use files::{ComponentRow, FileDownload, FilePage, ListedFile};
 pub use http::ConnectionSettings;
 pub use key_name::{KeyName, key_name};
 pub use platform::{DEFAULT_PROVISION_URL, Platform};

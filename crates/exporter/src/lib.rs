@@ -1,7 +1,8 @@
 //! [`DeploymentSource`]: a Convex deployment as a [`convault_core::Source`].
 //!
 //! It checks the key, asks for an export and knows it as its own, waits for it over plain HTTP, cancels it when it is
-//! stuck, streams it, and lets it expire on the deployment. Every wait goes through the runtime's timers.
+//! stuck, streams it, and lets it expire on the deployment. It lists stored files and fetches them one by one, paced.
+//! Every wait goes through the runtime's timers.
 //!
 //! Deliberately absent: what is done with the bytes, when a run is due, and the WebSocket. Somebody else's export is
 //! never cancelled and its expiry never changed.
@@ -10,6 +11,7 @@ mod ask;
 mod backoff;
 mod connect;
 mod download;
+mod files;
 mod own_export;
 mod preflight;
 mod release;
@@ -19,5 +21,5 @@ mod teller;
 mod wait;
 mod watch;
 
-pub use settings::{DeploymentSettings, PollSettings, RetrySettings};
+pub use settings::{DeploymentSettings, FileSettings, PollSettings, RetrySettings};
 pub use source::DeploymentSource;

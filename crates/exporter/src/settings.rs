@@ -24,6 +24,8 @@ pub struct DeploymentSettings {
     pub poll: PollSettings,
     /// How failed requests are repeated.
     pub retry: RetrySettings,
+    /// How fast stored files are fetched one by one.
+    pub files: FileSettings,
 }
 
 impl DeploymentSettings {
@@ -38,6 +40,7 @@ impl DeploymentSettings {
             connection: ConnectionSettings::default(),
             poll: PollSettings::default(),
             retry: RetrySettings::default(),
+            files: FileSettings::default(),
         }
     }
 }
@@ -71,5 +74,20 @@ pub struct RetrySettings {
 impl Default for RetrySettings {
     fn default() -> Self {
         Self { attempts: 6, first_pause: Duration::from_millis(500), longest_pause: Duration::from_secs(30) }
+    }
+}
+
+/// How fast stored files are fetched one by one, so that the deployment serves its own users meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSettings {
+    /// So many at a time.
+    pub at_once: usize,
+    /// So many begun in a second.
+    pub per_second: u32,
+}
+
+impl Default for FileSettings {
+    fn default() -> Self {
+        Self { at_once: 8, per_second: 200 }
     }
 }

@@ -1,17 +1,19 @@
-//! [`DeploymentSource`]: the trait's five doors, each leading to its own file.
+//! [`DeploymentSource`]: the trait's doors, each leading to its own file.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use convault_convex_client::Deployment;
 use convault_core::{
-    Clock, DeploymentName, Export, ExportRequest, ExportStream, Preflight, Progress, Release, Source,
-    SourceError,
+    Clock, DeploymentName, Export, ExportRequest, ExportStream, FileRow, FileStream, Preflight, Progress,
+    Release, Source, SourceError,
 };
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::connect::connect;
+use crate::files::{self, Pace};
 use crate::own_export::Canceller;
 use crate::settings::DeploymentSettings;
 use crate::teller::Teller;
@@ -30,13 +32,15 @@ pub struct DeploymentSource {
     /// Where the deployment was last found. An address from the platform is asked for anew by each pre-flight check.
     deployment: Mutex<Option<Deployment>>,
     tasks: TaskTracker,
+    pace: Pace,
 }
 
 impl DeploymentSource {
     /// Takes the settings of a deployment. Nothing is sent, and nothing read, until the first call.
     pub fn new(settings: DeploymentSettings, clock: Arc<dyn Clock>) -> Self {
         let teller = Teller::new(settings.deployment.clone());
-        Self { settings, clock, teller, deployment: Mutex::new(None), tasks: TaskTracker::new() }
+        let pace = Pace::new(settings.files);
+        Self { settings, clock, teller, deployment: Mutex::new(None), tasks: TaskTracker::new(), pace }
     }
 
     /// Waits until no request is under way that a dropped [`Source::export`] has left to this value: at most about a
@@ -113,5 +117,23 @@ impl Source for DeploymentSource {
                 export.id
             )),
         }
+    }
+
+    async fn why_no_files(&self) -> Result<Option<String>, SourceError> {
+        let deployment = self.connected().await?;
+        files::why_not(&deployment, &self.settings.retry, &self.teller).await
+    }
+
+    fn list_files(&self) -> BoxStream<'_, Result<FileRow, SourceError>> {
+        let begun = async {
+            let deployment = self.connected().await?;
+            Ok(files::list(deployment, self.settings.retry, self.teller.clone()))
+        };
+        futures::stream::once(begun).try_flatten().boxed()
+    }
+
+    async fn open_file(&self, row: &FileRow) -> Result<FileStream, SourceError> {
+        let deployment = self.connected().await?;
+        files::open(&deployment, &self.settings.retry, &self.teller, &self.pace, row).await
     }
 }

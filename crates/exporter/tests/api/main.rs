@@ -9,6 +9,8 @@ mod fake;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod preflight;
 #[cfg(test)]
 mod release;
