@@ -7,10 +7,11 @@ use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderMap};
 use reqwest::{Method, Response, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::error::ClientError;
 use crate::export_row::ExportRow;
-use crate::http::{ConnectionSettings, Http};
+use crate::http::{ConnectionSettings, Http, Service};
 
 /// The longest `version` or instance name that is believed, in characters.
 const MAX_NAME_CHARS: usize = 128;
@@ -82,6 +83,9 @@ pub struct DeploymentInfo {
     pub kind: String,
     /// `prod`, `dev`, `preview` or `custom`; cloud only.
     pub deployment_type: Option<String>,
+    /// The number of the project that it is in; cloud only.
+    #[serde(default)]
+    pub project_id: Option<u64>,
 }
 
 /// What the headers of a finished export say.
@@ -118,7 +122,7 @@ pub struct Deployment {
 impl Deployment {
     /// Prepares to talk to the deployment at `url` with `key`. Nothing is sent.
     pub fn new(url: Url, key: &Secret, settings: &ConnectionSettings) -> Result<Self, ClientError> {
-        Ok(Self { http: Http::new(url, "Convex", key, settings)? })
+        Ok(Self { http: Http::new(url, Service::Deployment, key, settings)? })
     }
 
     /// Where it is reached. Has no credential.
@@ -155,6 +159,16 @@ impl Deployment {
         function: &'static str,
         arguments: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
+        let value = self.query_text(function, arguments).await?;
+        serde_json::from_str(value.get()).map_err(|error| self.http.not_read(function, &error))
+    }
+
+    /// Like [`Deployment::query`], but gives the text that the function's result has, each number as it was written.
+    pub async fn query_text(
+        &self,
+        function: &'static str,
+        arguments: &(impl Serialize + Sync),
+    ) -> Result<Box<RawValue>, ClientError> {
         let body = serde_json::json!({
             "path": function,
             "format": "convex_encoded_json",
@@ -163,9 +177,7 @@ impl Deployment {
         let request = self.http.request(Method::POST, self.http.url(&["api", "query"])).json(&body);
         let answer: Answer = self.http.json(function, request).await?;
         match answer.status.as_str() {
-            "success" => {
-                T::deserialize(answer.value).map_err(|e| self.http.not_convex(function, &e.to_string()))
-            }
+            "success" => Ok(answer.value.unwrap_or_else(|| RawValue::NULL.to_owned())),
             "error" => {
                 let message = self.http.clean(&answer.error_message);
                 Err(ClientError::Function { call: function, message })
@@ -268,7 +280,7 @@ struct NoArguments {}
 struct Answer {
     status: String,
     #[serde(default)]
-    value: serde_json::Value,
+    value: Option<Box<RawValue>>,
     #[serde(default)]
     error_message: String,
 }

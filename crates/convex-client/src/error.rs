@@ -112,13 +112,15 @@ pub enum ClientError {
         /// The server's words, bounded, on one line, without the key.
         message: String,
     },
-    /// The answer is not what a Convex deployment sends.
-    #[error("{call}: the answer of {host} is not that of a Convex deployment: {problem}")]
+    /// The answer is not what such a service sends.
+    #[error("{call}: the answer of {host} is not that of {service}: {problem}")]
     Answer {
         /// Which call.
         call: &'static str,
         /// Host and port.
         host: String,
+        /// What it should have been, like `a Convex deployment`.
+        service: &'static str,
         /// What is wrong with it.
         problem: String,
     },

@@ -53,6 +53,7 @@ pub(crate) struct Http {
     client: reqwest::Client,
     base: Url,
     host: String,
+    service: Service,
     authorization: HeaderValue,
     scrub: Scrub,
     no_authorities: bool,
@@ -66,11 +67,37 @@ impl fmt::Debug for Http {
     }
 }
 
+/// Whose API is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    Deployment,
+    Platform,
+    Vercel,
+}
+
+impl Service {
+    /// How the key is announced.
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Deployment => "Convex",
+            Self::Platform | Self::Vercel => "Bearer",
+        }
+    }
+
+    /// What it is called in errors.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Deployment => "a Convex deployment",
+            Self::Platform => "Convex's platform",
+            Self::Vercel => "Vercel",
+        }
+    }
+}
+
 impl Http {
-    /// `scheme` is how the key is announced: `Convex` to deployments, `Bearer` to the platform.
     pub(crate) fn new(
         base: Url,
-        scheme: &'static str,
+        service: Service,
         key: &Secret,
         settings: &ConnectionSettings,
     ) -> Result<Self, ClientError> {
@@ -93,12 +120,18 @@ impl Http {
             client,
             base,
             host,
-            authorization: authorization(scheme, key)?,
+            service,
+            authorization: authorization(service.scheme(), key)?,
             scrub: Scrub::new(key),
             no_authorities: tls.no_authorities,
             request_timeout: settings.request_timeout,
             idle_timeout: settings.idle_timeout,
         })
+    }
+
+    /// The key, for the calls that want it in their body.
+    pub(crate) fn key(&self) -> &Secret {
+        self.scrub.key()
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -146,7 +179,7 @@ impl Http {
         request: RequestBuilder,
     ) -> Result<T, ClientError> {
         let body = self.body(call, request).await?;
-        serde_json::from_slice(&body).map_err(|error| self.not_convex(call, &error.to_string()))
+        serde_json::from_slice(&body).map_err(|error| self.not_read(call, &error))
     }
 
     /// Sends a request and gives back its answer once the headers are there, however long the body may take.
@@ -159,7 +192,17 @@ impl Http {
     }
 
     pub(crate) fn not_convex(&self, call: &'static str, problem: &str) -> ClientError {
-        ClientError::Answer { call, host: self.host.clone(), problem: self.scrub.clean(problem) }
+        let service = self.service.words();
+        ClientError::Answer { call, host: self.host.clone(), service, problem: self.scrub.clean(problem) }
+    }
+
+    /// JSON that is not what was expected. Only where: the parser's own words repeat the value, which may be a secret.
+    pub(crate) fn not_read(&self, call: &'static str, error: &serde_json::Error) -> ClientError {
+        let problem = match error.classify() {
+            serde_json::error::Category::Data => "a part of it has another form",
+            _ => "it is not JSON",
+        };
+        self.not_convex(call, &format!("{problem} (line {}, column {})", error.line(), error.column()))
     }
 
     pub(crate) fn clean(&self, text: &str) -> String {
@@ -260,23 +303,25 @@ enum Body {
     Cut(Vec<u8>),
 }
 
-/// What every error of a deployment looks like (protocol §14.1).
+/// What every error of a deployment looks like (protocol §14.1), and within `error` every one of Vercel.
 #[derive(Default, Deserialize)]
 struct ErrorBody {
     #[serde(default)]
     code: String,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    error: Option<Box<ErrorBody>>,
 }
 
 impl ErrorBody {
     /// Something in front of the deployment may answer with plain words, or with a page that nobody wants to read.
     fn read(body: &[u8]) -> Self {
-        if let Ok(error) = serde_json::from_slice(body) {
-            return error;
+        if let Ok(error) = serde_json::from_slice::<Self>(body) {
+            return error.error.map_or(Self { error: None, ..error }, |inner| *inner);
         }
         match std::str::from_utf8(body) {
-            Ok(text) if !text.contains('<') => Self { code: String::new(), message: text.to_owned() },
+            Ok(text) if !text.contains('<') => Self { message: text.to_owned(), ..Self::default() },
             _ => Self::default(),
         }
     }

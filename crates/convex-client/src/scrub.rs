@@ -19,6 +19,10 @@ impl Scrub {
         Self { key: key.clone() }
     }
 
+    pub(crate) fn key(&self) -> &Secret {
+        &self.key
+    }
+
     /// `text` without the key or its secret part, on one line, at most 400 characters long.
     pub(crate) fn clean(&self, text: &str) -> String {
         let key = self.key.expose().trim();

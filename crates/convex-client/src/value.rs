@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// An Int64 in any of its spellings: `{"$integer":"<base64 of 8 bytes, little endian>"}` (`convex_encoded_json`), a
 /// decimal string (`json`), or a plain integer.
@@ -35,6 +36,17 @@ impl Int64 {
 pub(crate) fn optional_int64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let value = Option::<Int64>::deserialize(deserializer)?;
     value.map(Int64::value).transpose().map_err(D::Error::custom)
+}
+
+/// The bytes of a `{"$bytes":"<base64>"}`; `None` for anything else.
+pub fn decode_bytes(value: &RawValue) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Encoded {
+        #[serde(rename = "$bytes")]
+        base64: String,
+    }
+    let encoded: Encoded = serde_json::from_str(value.get()).ok()?;
+    STANDARD.decode(encoded.base64).ok()
 }
 
 #[cfg(test)]

@@ -17,9 +17,11 @@ mod preflight;
 mod release;
 mod settings;
 mod source;
+mod surroundings;
 mod teller;
 mod wait;
 mod watch;
 
 pub use settings::{DeploymentSettings, FileSettings, PollSettings, RetrySettings};
 pub use source::DeploymentSource;
+pub use surroundings::EnvironmentVariables;
