@@ -1,5 +1,7 @@
 //! What is right each for itself, but not together.
 
+use std::collections::BTreeSet;
+
 use convault_core::DestinationName;
 
 use crate::{
@@ -61,6 +63,44 @@ pub(crate) fn refuse_tiers_that_are_not_kept(
     }
 }
 
+/// Names are hashed wherever anything is encrypted.
+pub(crate) fn refuse_encryption_without_names_key(
+    has_names_key: bool,
+    destinations: &Tabled<'_, DestinationSettings>,
+    reading: &mut Reading<'_>,
+) {
+    let encrypted = |read: &&DestinationSettings| read.encrypt_to.is_some();
+    for (section, _) in
+        destinations.iter().filter(|(_, read)| read.as_ref().is_some_and(|read| encrypted(&read)))
+    {
+        if !has_names_key {
+            let expected = "`names_key` in [encryption] as well, under which the names of tables are hashed there: \
+                            `convault keygen names` makes one";
+            let place = section.place_of(reading, "encrypt_to");
+            reading.problem(place, &section.key_path("encrypt_to"), "no names key", expected);
+        }
+    }
+}
+
+/// Surroundings are secrets for the most part.
+pub(crate) fn refuse_surroundings_in_plain(
+    jobs: &Tabled<'_, JobSettings>,
+    destinations: &Tabled<'_, DestinationSettings>,
+    reading: &mut Reading<'_>,
+) {
+    for (section, job, destination) in pairs(jobs, destinations) {
+        if !job.surroundings.is_empty() && destination.encrypt_to.is_none() {
+            let found = format!("surroundings, and destination {}, which is not encrypted", destination.name);
+            let expected = format!(
+                "`encrypt_to` in destination {}: surroundings are secrets, and are only stored encrypted",
+                destination.name
+            );
+            let place = section.place_of(reading, "surroundings");
+            reading.problem(place, &section.key_path("surroundings"), found, expected);
+        }
+    }
+}
+
 /// What a run that still goes on has written belongs to nothing yet.
 pub(crate) fn refuse_a_grace_shorter_than_a_run(
     jobs: &Tabled<'_, JobSettings>,
@@ -117,15 +157,36 @@ fn refuse_rivals(jobs: &[JobSettings], reading: &mut Reading<'_>) {
     }
 }
 
-fn refuse_little_memory(Tables { daemon, deployments, .. }: &Tables, reading: &mut Reading<'_>) {
+fn refuse_little_memory(tables: &Tables, reading: &mut Reading<'_>) {
+    let Tables { daemon, deployments, .. } = tables;
     // Runs of one deployment never go on at once.
     let runs = u64::from(daemon.runs_at_once).min(deployments.len().max(1) as u64);
-    let needed = runs * daemon::LEAST_UPLOAD_MEMORY_BYTES;
+    let sets = most_recipient_sets(tables);
+    let needed = runs * sets * daemon::LEAST_UPLOAD_MEMORY_BYTES;
     if daemon.upload_memory_bytes < needed {
-        let expected = format!("{}MiB or more, for {runs} runs at once (`runs_at_once`)", needed >> 20);
+        let each =
+            if sets > 1 { format!(", each to {sets} different sets of recipients") } else { String::new() };
+        let expected = format!("{}MiB or more, for {runs} runs at once (`runs_at_once`){each}", needed >> 20);
         let found = format!("{} bytes", daemon.upload_memory_bytes);
         reading.problem(reading.whole_file(), "daemon.upload_memory", found, expected);
     }
+}
+
+/// How many different sets of recipients a job has at most; to store as it is counts as one. Each is a stream of its own.
+fn most_recipient_sets(Tables { destinations, jobs, .. }: &Tables) -> u64 {
+    let sets = |job: &JobSettings| {
+        let used = destinations.iter().filter(|destination| job.to.contains(&destination.name));
+        let set = |destination: &DestinationSettings| {
+            destination.encrypt_to.iter().flatten().map(|text| without_comment(text)).collect::<BTreeSet<_>>()
+        };
+        used.map(set).collect::<BTreeSet<_>>().len() as u64
+    };
+    jobs.iter().map(sets).max().unwrap_or(1).max(1)
+}
+
+/// An SSH key is the same with another comment behind it.
+fn without_comment(recipient: &str) -> String {
+    recipient.split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 fn warn_of_the_unused(tables: &Tables, reading: &mut Reading<'_>) {
@@ -150,8 +211,15 @@ fn warn_of_the_unused(tables: &Tables, reading: &mut Reading<'_>) {
 }
 
 /// Values that are right each for itself, but not together.
-fn warn_of_the_contrary(Tables { deployments, jobs, .. }: &Tables, reading: &mut Reading<'_>) {
+fn warn_of_the_contrary(Tables { deployments, destinations, jobs, .. }: &Tables, reading: &mut Reading<'_>) {
     let file = reading.whole_file();
+    for destination in destinations {
+        if destination.encrypt_to.as_ref().is_some_and(|recipients| recipients.len() == 1) {
+            let text = "there is one recipient: with its identity everything here is lost; add a second one, whose \
+                        identity is kept in another place";
+            reading.warn(file.clone(), &format!("destination.{}.encrypt_to", destination.name), text);
+        }
+    }
     for (number, deployment) in deployments.iter().enumerate() {
         let same_url = |other: &&DeploymentSettings| other.url.is_some() && other.url == deployment.url;
         if let Some(other) = deployments[..number].iter().find(same_url) {

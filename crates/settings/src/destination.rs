@@ -8,6 +8,7 @@ use std::{
 use convault_core::{DestinationName, Schedule, Tier};
 
 use crate::{
+    encryption,
     keys::Form,
     names::Names,
     nearest::nearest,
@@ -27,6 +28,9 @@ pub struct DestinationSettings {
     pub place: DestinationPlace,
     /// Certificates to trust beside the system's, PEM, absolute; only with S3.
     pub ca_file: Option<PathBuf>,
+    /// The public keys that what is stored is encrypted to, as they were written and at least one; `None` encrypts
+    /// nothing. Whether each is whole is not known yet.
+    pub encrypt_to: Option<Vec<String>>,
     /// The tiers it takes snapshots for, each once and at least one; `None` takes every snapshot.
     pub accept: Option<Vec<Tier>>,
     /// Whether the credentials here only add: pruning then belongs to others, and is left out here.
@@ -83,6 +87,7 @@ pub(crate) fn read(
             "`ca_file` only beside `s3`",
         );
     }
+    let encrypt_to = encryption::read_recipients(section, reading);
     let accept = read_accept(section, reading);
     let append_only = section.flag(reading, "append_only");
     let orphan_grace = section.duration(reading, "orphan_grace", HOUR);
@@ -98,6 +103,7 @@ pub(crate) fn read(
         name: name?,
         place,
         ca_file,
+        encrypt_to,
         accept,
         append_only: append_only?,
         orphan_grace: orphan_grace?,

@@ -22,6 +22,7 @@ pub(crate) enum Form {
     Tags,
     Tiers,
     PublicKeys,
+    Recipients,
     OneOf(&'static [&'static str]),
     Secret,
     Table(&'static Keys),
@@ -52,6 +53,7 @@ impl Form {
             Self::Tags => "a list of words of 1 to 63 characters a-z, A-Z, 0-9, `-`, `_`, `.`, `=`, `:`, `/`".into(),
             Self::Tiers => "a list of tiers such as [\"weekly\", \"monthly\"]: hourly, daily, weekly, monthly, yearly".into(),
             Self::PublicKeys => "a list of minisign public keys, each the one line beginning `RW` of a .pub file".into(),
+            Self::Recipients => "a list of public keys: `age1…`, `ssh-ed25519 …` or `ssh-rsa …` each".into(),
             Self::OneOf(words) => format!("one of {}", quoted_list(words)),
             Self::Secret => "{ credential = \"NAME\" }, { file = \"PATH\" } or { env = \"NAME\" }".into(),
             Self::Table(keys) | Self::ByName(keys) => format!("a table {}", keys.title),
@@ -138,6 +140,7 @@ pub(crate) static ROOT: Keys = Keys {
     keys: &[
         optional("daemon", Form::Table(&DAEMON)),
         optional("signing", Form::Table(&SIGNING)),
+        optional("encryption", Form::Table(&ENCRYPTION)),
         optional("deployment", Form::Tables(&DEPLOYMENT)),
         optional("destination", Form::Tables(&DESTINATION)),
         optional("surrounding", Form::Tables(&SURROUNDING)),
@@ -167,6 +170,11 @@ pub(crate) static DAEMON: Keys = Keys {
 pub(crate) static SIGNING: Keys = Keys {
     title: "[signing]",
     keys: &[optional("key", Form::Secret), optional("trusted_keys", Form::PublicKeys)],
+};
+
+pub(crate) static ENCRYPTION: Keys = Keys {
+    title: "[encryption]",
+    keys: &[optional("names_key", Form::Secret), optional("identity", Form::Secret)],
 };
 
 pub(crate) static DEPLOYMENT: Keys = Keys {
@@ -214,6 +222,7 @@ pub(crate) static DESTINATION: Keys = Keys {
         optional("s3", Form::Table(&S3)),
         optional("directory", Form::Path),
         optional("ca_file", Form::Path),
+        optional("encrypt_to", Form::Recipients),
         optional("accept", Form::Tiers),
         default("append_only", Form::Flag, "false"),
         default("orphan_grace", Form::Duration, "7d"),
@@ -333,10 +342,11 @@ pub(crate) static SECRET: Keys = Keys {
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 17] = [
+pub(crate) static ALL: [&Keys; 18] = [
     &ROOT,
     &DAEMON,
     &SIGNING,
+    &ENCRYPTION,
     &DEPLOYMENT,
     &ANOMALY,
     &TABLE_LIMITS,
@@ -377,6 +387,7 @@ mod tests {
             Form::Tags => "list of words".into(),
             Form::Tiers => "list of tiers".into(),
             Form::PublicKeys => "list of keys".into(),
+            Form::Recipients => "list of recipients".into(),
             Form::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
             Form::Secret => "secret".into(),
             Form::Table(_) | Form::ByName(_) | Form::Tables(_) => "table".into(),

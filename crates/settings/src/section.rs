@@ -19,10 +19,6 @@ use crate::{
     reading::{Reading, Refusal, quoted},
 };
 
-/// What `encrypt_to` is answered with, wherever it stands.
-const CANNOT_ENCRYPT: &str = "no such key: this version cannot encrypt, and refuses the key rather than ignore it; \
-     without it, whoever can read the destination can read the snapshots";
-
 const PEM_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 pub(crate) struct Section<'d> {
@@ -466,9 +462,6 @@ fn is_plain(label: &str) -> bool {
 }
 
 fn unknown(name: &str, keys: &'static Keys) -> Refusal {
-    if name == "encrypt_to" {
-        return Refusal::unshown("a key of a later version", CANNOT_ENCRYPT);
-    }
     let near = nearest(name, keys.keys.iter().map(|key| key.name)).map(str::to_owned);
     let owners = ALL.iter().filter(|other| other.find(name).is_some() && near.is_none());
     let owners: Vec<&str> = owners.map(|other| other.title).collect();

@@ -15,6 +15,7 @@ use crate::{
     deployment::{self, DeploymentSettings},
     destination::{self, DestinationSettings, Taken},
     effective::Effective,
+    encryption::{self, EncryptionSettings},
     environment::Environment,
     job::{self, JobSettings},
     keys::{self, CONFIG_VARIABLE, VARIABLE_PREFIX},
@@ -40,6 +41,8 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// `[signing]`; `None` where nothing is signed and nothing verified.
     pub signing: Option<SigningSettings>,
+    /// `[encryption]`; `None` where nothing is encrypted and nothing opened.
+    pub encryption: Option<EncryptionSettings>,
     /// Every `[[deployment]]`, in the order of the file.
     pub deployments: Vec<DeploymentSettings>,
     /// Every `[[destination]]`, in the order of the file.
@@ -111,6 +114,7 @@ impl Settings {
             Some(tables) if problems.is_empty() => Ok(Self {
                 daemon: tables.daemon,
                 signing: tables.signing,
+                encryption: tables.encryption,
                 deployments: tables.deployments,
                 destinations: tables.destinations,
                 surroundings: tables.surroundings,
@@ -166,6 +170,7 @@ impl Settings {
 pub(crate) struct Tables {
     pub(crate) daemon: DaemonSettings,
     signing: Option<SigningSettings>,
+    encryption: Option<EncryptionSettings>,
     pub(crate) deployments: Vec<DeploymentSettings>,
     pub(crate) destinations: Vec<DestinationSettings>,
     pub(crate) surroundings: Vec<SurroundingSettings>,
@@ -192,6 +197,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
     let daemon_section = root.table_or_defaults(reading, "daemon");
     let (daemon, state_dir, coordinate_in) = daemon::read(&daemon_section, reading);
     let signing = root.table(reading, "signing").map(|section| signing::read(&section, reading));
+    let encryption = root.table(reading, "encryption").map(|section| encryption::read(&section, reading));
 
     let mut deployment_names = Names::new("[[deployment]]", |text| DeploymentName::new(text));
     let deployments: Vec<Option<DeploymentSettings>> = root
@@ -250,12 +256,19 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
             reading,
         );
     }
+    let has_names_key = !matches!(&encryption, None | Some(Some(EncryptionSettings { names_key: None, .. })));
+    across::refuse_encryption_without_names_key(has_names_key, &destinations, reading);
+    across::refuse_surroundings_in_plain(&jobs, &destinations, reading);
     across::refuse_tiers_that_are_not_kept(&jobs, &destinations, reading);
     across::refuse_a_grace_shorter_than_a_run(&jobs, &destinations, reading);
     let tables = Tables {
         daemon: daemon?,
         signing: match signing {
             Some(signing) => Some(signing?),
+            None => None,
+        },
+        encryption: match encryption {
+            Some(encryption) => Some(encryption?),
             None => None,
         },
         deployments: deployments.into_iter().collect::<Option<Vec<_>>>()?,

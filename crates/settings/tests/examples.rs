@@ -36,6 +36,9 @@ fn load(path: &Path) -> Settings {
         fs::write(&path, format!("made-up-value-of-{name}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
     }
+    let names_key = secrets.path().join("names-key");
+    fs::write(&names_key, "0f".repeat(32)).unwrap();
+    fs::set_permissions(&names_key, fs::Permissions::from_mode(0o400)).unwrap();
     let folder = secrets.path().to_str().unwrap();
     let variables = ["OFFSITE_ACCESS_KEY", "OFFSITE_SECRET_KEY", "CRM_DEPLOY_KEY"]
         .into_iter()
@@ -73,6 +76,7 @@ fn the_examples_warn_only_of_what_they_say() {
     assert_eq!(warnings("providers.toml"), [""; 0]);
     assert_eq!(warnings("crm-to-s3-and-disk.toml"), [""; 0]);
     assert_eq!(warnings("fleet.toml"), [""; 0]);
+    assert_eq!(warnings("encrypted.toml"), [""; 0]);
     assert_eq!(
         warnings("container.toml"),
         [

@@ -135,14 +135,14 @@ fn unknown_keys_say_where_they_belong() {
          [[deployment]] or repository = { … } or vercel = { … } or project_defaults = { … }"
     );
     assert_eq!(
-        problem(&good_with("surroundings = [\"environment\"]")),
-        "FILE:15:1: job.nightly.surroundings: found an unknown key; expected a key of [[job]]: name, deployment, \
-         schedule, time_zone, jitter, files, surroundings, to, keep, catch_up, retry, time_out, tags"
+        problem(&good_with("encrypt_to = [\"age1abc\"]")),
+        "FILE:15:1: job.nightly.encrypt_to: found an unknown key; expected no such key in [[job]]: `encrypt_to` belongs \
+         in [[destination]]"
     );
     assert_eq!(
         problem(&good_with("[jobs]")),
-        "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, deployment, \
-         destination, job; did you mean `job`?"
+        "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, encryption, \
+         deployment, destination, surrounding, job; did you mean `job`?"
     );
 }
 
