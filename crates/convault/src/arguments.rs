@@ -226,6 +226,18 @@ pub(crate) enum Keygen {
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
+    /// A pair that opens what is encrypted to its public half, in age's format
+    Encryption {
+        /// The file to make for the identity; one that is there already is left alone [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// The key under which the names of tables are hashed where a destination is encrypted
+    Names {
+        /// The file to make; one that is there already is left alone [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +247,23 @@ pub(crate) struct Download {
     /// The file to make, or `-` for standard output [default: the snapshot's own name, here]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Only this: a table (`contacts`, `component/contacts`), a stored file by its id, or an entry by its full name
+    #[arg(long, value_name = "NAME", conflicts_with = "encrypted")]
+    pub(crate) entry: Option<String>,
+    #[command(flatten)]
+    pub(crate) identity: IdentityFile,
+    /// Give what is encrypted as it is stored, for `age -d`
+    #[arg(long, conflicts_with = "identity")]
+    pub(crate) encrypted: bool,
+}
+
+/// What opens what is encrypted.
+#[derive(Debug, Args, Default)]
+pub(crate) struct IdentityFile {
+    /// An age identity file or an OpenSSH private key, or `-` for standard input [default: encryption.identity in the
+    /// settings]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
 }
 
 #[cfg(feature = "simulator")]

@@ -1,18 +1,26 @@
 //! Makes real sources and destinations out of settings.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io::Read as _, path::Path, sync::Arc};
 
-use convault_archive::signature::{PublicKey, SignatureError, SigningKey, TrustedKeys};
+use anyhow::Context as _;
+use convault_archive::{
+    NamesKey,
+    encryption::{Identities, Recipients},
+    signature::{PublicKey, SignatureError, SigningKey, TrustedKeys},
+};
 use convault_convex_client::ConnectionSettings;
-use convault_core::{Clock, DeploymentName, DestinationName, LockMode, Store};
+use convault_core::{Clock, DeploymentName, DestinationName, LockMode, Secret, Store};
 use convault_exporter::DeploymentSource;
-use convault_jobs::{Destination, Trust};
+use convault_jobs::{Destination, Encryption, Trust};
 use convault_settings::{
     DeploymentSettings, DestinationPlace, DestinationSettings, Settings, SigningSettings,
 };
 use convault_uploader::{DirectoryStore, S3Settings, S3Store, S3Timeouts};
 
 use crate::exit::{Exit, ExitWith};
+
+/// An identity file larger than this is something else.
+const LARGEST_IDENTITY_FILE_BYTES: u64 = 64 << 10;
 
 /// Every deployment by name.
 pub(crate) type Sources = BTreeMap<DeploymentName, Arc<DeploymentSource>>;
@@ -47,8 +55,63 @@ fn source_settings(deployment: &DeploymentSettings) -> convault_exporter::Deploy
 /// Every destination of the settings. Connects to none.
 pub(crate) fn destinations(settings: &Settings) -> anyhow::Result<Destinations> {
     let trust = settings.signing.as_ref().map(trust).transpose()?.unwrap_or_default();
-    let make = |named: &DestinationSettings| Ok((named.name.clone(), destination(named, trust.clone())?));
+    let names = names_key(settings)?;
+    let make = |named: &DestinationSettings| {
+        let encryption = encryption(settings, named, names.as_ref())?;
+        Ok((named.name.clone(), destination(named, trust.clone(), encryption)?))
+    };
     settings.destinations.iter().map(make).collect()
+}
+
+/// A key that cannot be used is a wrong setting, like any other; it is told with its place.
+fn wrong(settings: &Settings, key: &str, error: &dyn std::error::Error) -> ExitWith {
+    let place = settings.effective().iter().find(|value| value.key == key);
+    let place = place.map(|value| format!("{}: ", value.origin)).unwrap_or_default();
+    ExitWith(Exit::Settings, format!("{place}{key}: {error}"))
+}
+
+/// The key under which names are hashed, where there is one.
+fn names_key(settings: &Settings) -> Result<Option<NamesKey>, ExitWith> {
+    let secret = settings.encryption.as_ref().and_then(|encryption| encryption.names_key.as_ref());
+    let parsed = secret.map(NamesKey::parse).transpose();
+    parsed.map_err(|error| wrong(settings, "encryption.names_key", &error))
+}
+
+fn encryption(
+    settings: &Settings,
+    destination: &DestinationSettings,
+    names: Option<&NamesKey>,
+) -> Result<Option<Arc<Encryption>>, ExitWith> {
+    let Some(texts) = &destination.encrypt_to else { return Ok(None) };
+    let key = format!("destination.{}.encrypt_to", destination.name);
+    let recipients = Recipients::parse(texts).map_err(|error| wrong(settings, &key, &error))?;
+    let names = names.expect("settings with `encrypt_to` have a names key").clone();
+    Ok(Some(Arc::new(Encryption { recipients, names })))
+}
+
+/// The identities to open with: those in the file `given`, else those of the settings, else none.
+pub(crate) fn identities(settings: &Settings, given: Option<&Path>) -> anyhow::Result<Option<Identities>> {
+    if let Some(path) = given {
+        let content = read_identity_file(path)?;
+        let identities = Identities::parse(&content).with_context(|| path.display().to_string())?;
+        return Ok(Some(identities));
+    }
+    let secret = settings.encryption.as_ref().and_then(|encryption| encryption.identity.as_ref());
+    let parsed = secret.map(Identities::parse).transpose();
+    Ok(parsed.map_err(|error| wrong(settings, "encryption.identity", &error))?)
+}
+
+/// Reads an identity file, or standard input for `-`.
+fn read_identity_file(path: &Path) -> anyhow::Result<Secret> {
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().take(LARGEST_IDENTITY_FILE_BYTES).read_to_string(&mut text)
+    } else {
+        let file = std::fs::File::open(path);
+        file.and_then(|file| file.take(LARGEST_IDENTITY_FILE_BYTES).read_to_string(&mut text))
+    };
+    read.with_context(|| format!("cannot read the identity file {}", path.display()))?;
+    Ok(Secret::new(text))
 }
 
 /// Whose signatures count. A key that cannot be used is a wrong setting, like any other.
@@ -61,14 +124,18 @@ fn trust(signing: &SigningSettings) -> Result<Trust, ExitWith> {
     Ok(Trust::new(signer, &keys))
 }
 
-fn destination(settings: &DestinationSettings, trust: Trust) -> anyhow::Result<Destination> {
+fn destination(
+    settings: &DestinationSettings,
+    trust: Trust,
+    encryption: Option<Arc<Encryption>>,
+) -> anyhow::Result<Destination> {
     Ok(Destination {
         trust,
         accept: settings.accept.clone(),
         append_only: settings.append_only,
         orphan_grace: settings.orphan_grace,
         object_lock: object_lock(&settings.place),
-        encryption: None,
+        encryption,
         ..Destination::plain(store(settings)?)
     })
 }

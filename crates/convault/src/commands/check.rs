@@ -16,6 +16,9 @@ pub(crate) fn check(surroundings: &Surroundings) -> anyhow::Result<Exit> {
             return Err(error);
         }
     };
+    // What only shows when a key is used, such as a slip of the pen in a recipient.
+    crate::wiring::destinations(&settings)?;
+    crate::wiring::identities(&settings, None)?;
     if surroundings.json {
         print::json(
             &serde_json::json!({ "effective": settings.effective(), "warnings": settings.warnings() }),
