@@ -21,6 +21,7 @@ pub(crate) enum Operation {
     ViewEnvironmentVariables,
     WriteEnvironmentVariables,
     PauseDeployment,
+    Deploy,
 }
 
 impl Operation {
@@ -36,6 +37,7 @@ impl Operation {
             Self::ViewEnvironmentVariables => "ViewEnvironmentVariables",
             Self::WriteEnvironmentVariables => "WriteEnvironmentVariables",
             Self::PauseDeployment => "PauseDeployment",
+            Self::Deploy => "Deploy",
         }
     }
 
@@ -51,6 +53,7 @@ impl Operation {
             Self::ViewEnvironmentVariables => "deployment:env:view",
             Self::WriteEnvironmentVariables => "deployment:env:write",
             Self::PauseDeployment => "deployment:pause",
+            Self::Deploy => "deployment:deploy",
         }
     }
 

@@ -8,6 +8,7 @@ use convault_core::Sha256;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::deployed::Deployed;
 use crate::document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, STORAGE_TABLE_NUMBER};
 use crate::error::SimulatorError;
 use crate::value::{Document, Value};
@@ -24,6 +25,9 @@ const MS_PER_DAY: f64 = 86_400_000.0;
 pub struct Database {
     components: BTreeMap<String, Component>,
     environment: BTreeMap<String, EnvironmentVariable>,
+    deployed: BTreeMap<String, Arc<Deployed>>,
+    /// The domains that tokens are accepted from, each with its application.
+    pub auth_providers: Vec<(String, String)>,
     random: StdRng,
 }
 
@@ -94,6 +98,8 @@ impl Database {
         let mut database = Self {
             components: BTreeMap::new(),
             environment: BTreeMap::new(),
+            deployed: BTreeMap::new(),
+            auth_providers: Vec::new(),
             random: StdRng::seed_from_u64(seed),
         };
         database.add_component("", None, true, 0.0);
@@ -246,6 +252,17 @@ impl Database {
     /// The stored file whose URL holds this UUID, in the component at `path`.
     pub fn file_by_uuid(&self, path: &str, uuid: &str) -> Option<&StoredFile> {
         self.component(path)?.files.values().find(|file| file.internal_id == uuid)
+    }
+
+    /// What was deployed to the component at `path`, if anything was.
+    pub fn deployed(&self, path: &str) -> Option<&Deployed> {
+        self.deployed.get(path).map(Arc::as_ref)
+    }
+
+    /// What was deployed to the component at `path`, to change it; makes the component where there is none.
+    pub fn deployed_mut(&mut self, path: &str, now_ms: f64) -> &mut Deployed {
+        self.ensure_component(path, now_ms);
+        Arc::make_mut(self.deployed.entry(path.to_owned()).or_default())
     }
 
     /// The environment variables by name.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::api_error::{ApiError, ApiJson};
 use crate::auth::{Admin, Operation};
+use crate::config;
 use crate::environment;
 use crate::export;
 use crate::faults::{Fault, FaultKind};
@@ -38,6 +39,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/api/query_batch", post(query_batch).layer(DefaultBodyLimit::max(CALL_LIMIT_BYTES)))
         .route("/api/v1/pause_deployment", post(pause))
         .route("/api/v1/unpause_deployment", post(unpause))
+        .merge(config::routes())
         .merge(environment::routes())
         .merge(export::routes())
         .merge(identity::routes())

@@ -7,9 +7,11 @@
 mod api_error;
 mod archive;
 mod auth;
+mod config;
 mod contents;
 mod crm;
 mod database;
+mod deployed;
 mod document_id;
 mod download;
 mod environment;
@@ -36,6 +38,7 @@ mod zip_writer;
 pub mod s3;
 
 pub use database::{Component, Database, EnvironmentVariable, StoredFile, Table};
+pub use deployed::{Cron, Deployed, Module, ScheduledFunction};
 pub use document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, STORAGE_TABLE_NUMBER};
 pub use error::SimulatorError;
 pub use faults::{Fault, FaultDescription, FaultKind, FaultSet, FaultValue};

@@ -1,7 +1,9 @@
 //! The functions under `_system/` that answer without any deployed code.
 
+mod code;
 mod files;
 mod pages;
+mod scheduled;
 mod tables;
 
 use crate::auth::{Admin, Operation};
@@ -73,6 +75,13 @@ fn function(path: &str) -> Option<(Operation, Function)> {
         "_system/frontend/fileStorageV2:fileMetadata" => (Operation::ViewData, files::metadata),
         "_system/frontend/fileStorageV2:numFiles" => (Operation::ViewData, files::count),
         "_system/frontend/fileStorageV2:getFile" => (Operation::ViewData, files::get),
+        "_system/frontend/paginatedScheduledJobs" => (Operation::ViewData, scheduled::list),
+        "_system/frontend/scheduler:getArgs" => (Operation::ViewData, scheduled::arguments),
+        "_system/frontend/listCronJobs" => (Operation::ViewData, scheduled::crons),
+        "_system/frontend/modules:list" => (Operation::ViewData, code::modules),
+        "_system/frontend/getSchemas" => (Operation::ViewData, code::schemas),
+        "_system/frontend/listAuthProviders" => (Operation::ViewData, code::auth_providers),
+        "_system/frontend/getVersion" => (Operation::ViewData, code::pushed_with),
         "_system/frontend/components:list" => (Operation::ViewData, list_components),
         "_system/frontend/backendState:backendState" => (Operation::ViewData, backend_state),
         _ => return None,
