@@ -166,6 +166,7 @@ fn job() -> BackupJob {
         tags: Vec::new(),
         keep_until: None,
         files: FilesMode::Inline,
+        surroundings: Vec::new(),
         anomaly: AnomalyLimits::default(),
         expected_interval: None,
         clock_skew_limit: Duration::from_mins(5),

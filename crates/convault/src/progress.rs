@@ -83,6 +83,7 @@ fn words(phase: RunPhase) -> &'static str {
         RunPhase::Transfer => "storing",
         RunPhase::Confirm => "reading again",
         RunPhase::ReadBack => "reading back",
+        RunPhase::Surroundings => "surroundings",
         RunPhase::Refill => "copying",
         RunPhase::Manifest => "finishing",
         RunPhase::Prune => "pruning",

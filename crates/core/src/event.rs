@@ -19,6 +19,8 @@ pub enum RunPhase {
     Confirm,
     /// Reading stored bytes back.
     ReadBack,
+    /// Collecting what the export leaves out.
+    Surroundings,
     /// Copying to destinations that fell behind.
     Refill,
     /// Writing the manifests.

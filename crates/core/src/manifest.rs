@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentName, JobName, RunId, Sha256, SnapshotId, TableDigest};
+use crate::{DeploymentName, JobName, RunId, SecretsRecord, Sha256, SnapshotId, TableDigest};
 
 /// The manifest format this build writes, and the newest it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -264,6 +264,9 @@ pub struct Manifest {
     pub not_covered: Coverage,
     /// Who may decrypt the objects: age recipients. Empty: the objects are not encrypted.
     pub recipients: Vec<String>,
+    /// Keyed hashes of the secrets among its surroundings; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretsRecord>,
     /// The snapshot whose content this one has, written anew to other recipients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reencrypted_from: Option<SnapshotId>,
@@ -430,6 +433,7 @@ pub(crate) mod tests {
             tables: vec![],
             not_covered: vec![],
             recipients: vec![],
+            secrets: None,
             reencrypted_from: None,
             verification: Verification {
                 at: "2026-11-22T03:01:56Z".parse().unwrap(),

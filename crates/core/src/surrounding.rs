@@ -92,7 +92,8 @@ pub trait Surrounding: Send + Sync + fmt::Debug {
     fn is_required(&self) -> bool;
 
     /// Hands everything to `taker`, in a stable order, entries as large as they are without holding one whole. Gives what
-    /// it could not read although the rest was, each for the manifest's *not covered*: a sentence that names no value.
+    /// it could not read although the rest was, each for the manifest's *not covered*: a sentence that names no value
+    /// and no variable, since everybody who has the bucket can read it.
     async fn collect(&self, taker: &mut dyn Collect) -> Result<Vec<NotCovered>, SurroundingError>;
 }
 

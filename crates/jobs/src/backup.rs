@@ -1,12 +1,13 @@
 //! Makes a snapshot: from a deployment, through verification, into every destination.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use convault_archive::NamesKey;
 use convault_core::{
     AnomalyLimits, DeploymentName, DestinationName, DestinationResult, Export, ExportRequest, FilesMode,
     JobName, Keep, Kind, MANIFEST_FORMAT, Manifest, Preflight, Problem, Progress, Release, RunEvent, RunId,
-    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, TableNames, Verb, Verdict, Verification,
+    RunOutcome, RunPhase, RunRecord, Source, SourceFacts, Surrounding, TableNames, Verb, Verdict,
+    Verification,
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -20,6 +21,7 @@ use crate::{
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
     prune::retain,
     settle::{Protection, settle},
+    surroundings::{refuse_without_recipients, surround},
     survey::survey,
     sweep::sweep,
     transfer::{Transferred, transfer},
@@ -45,6 +47,8 @@ pub struct BackupJob {
     pub keep_until: Option<Timestamp>,
     /// How stored files are kept.
     pub files: FilesMode,
+    /// What is stored beside the export, in this order. Needs recipients in every destination.
+    pub surroundings: Vec<Arc<dyn Surrounding>>,
     /// What looks wrong beside the last good snapshot.
     pub anomaly: AnomalyLimits,
     /// The longest time between two due times, where there is a schedule.
@@ -167,6 +171,7 @@ async fn make(
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
+    refuse_without_recipients(&job.surroundings, destinations)?;
     context.phase(RunPhase::Preflight);
     let preflight = context.or_stop(source.preflight()).await??;
     for warning in &preflight.warnings {
@@ -312,17 +317,22 @@ async fn snapshot(
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
     let groups = Group::of(ready.iter().map(|ready| &ready.destination));
-    let transferred =
+    let mut transferred =
         transfer(job, source, export, &groups, &mut run.warnings, &mut run.lost, context).await?;
     run.read_bytes = transferred.read_bytes;
     for warning in &transferred.found.findings.warnings {
         warn(run, context, warning.to_string());
     }
+    let surrounded = surround(job, &mut transferred.deliveries, context).await?;
+    for warning in &surrounded.warnings {
+        warn(run, context, warning.clone());
+    }
     context.phase(RunPhase::Manifest);
     let manifest = manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
+    let manifest = surrounded.told_in(manifest);
     let names = ready.iter().find_map(|ready| ready.destination.encryption.as_deref());
     let names = names.map(|encryption| &encryption.names);
-    let damage = damage(&transferred, names);
+    let damage = damage(&transferred, names).map(|damage| [damage, surrounded.problems.clone()].concat());
     let judged = judge(manifest, damage, &history(ready), &job.anomaly, names);
     for note in &judged.notes {
         warn(run, context, note.clone());
@@ -433,8 +443,9 @@ fn manifest(
         table_names: TableNames::Plain,
         names_key: None,
         tables: contents::tables(findings),
-        not_covered: crate::coverage::not_covered(job.files),
+        not_covered: Vec::new(),
         recipients: Vec::new(),
+        secrets: None,
         reencrypted_from: None,
         verification: Verification { at: context.clock.now(), checks: crate::coverage::checks(job.files) },
         verdict: Verdict::Good,

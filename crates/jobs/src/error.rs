@@ -2,8 +2,8 @@
 
 use convault_archive::{ArchiveError, RangedError};
 use convault_core::{
-    DeploymentName, ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind, StoreError,
-    StoreErrorKind,
+    DeploymentName, DestinationName, ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind,
+    StoreError, StoreErrorKind,
 };
 
 /// A failure of a verb. The chain of causes is printed once, where the run ends.
@@ -122,6 +122,15 @@ pub enum JobError {
         deployment: String,
         /// Where it was looked for.
         destination: String,
+    },
+    /// Surroundings would be stored where somebody without a key can read them.
+    #[error(
+        "surroundings hold secrets and are stored encrypted only, but {destination} has no recipients: give it `encrypt_to`, \
+         or take `surroundings` out of the job"
+    )]
+    NoRecipients {
+        /// Where.
+        destination: DestinationName,
     },
     /// Every destination failed; each has said why.
     #[error("no destination has a snapshot of this run: {0}")]

@@ -165,7 +165,6 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    #[expect(dead_code, reason = "surroundings and shared files come in by it")]
     /// Adds one more object of the snapshot, which must be there before the index is.
     pub(crate) fn add(&mut self, object: SentObject) {
         let index = self.objects.iter().position(|object| object.role == ObjectRole::Index);

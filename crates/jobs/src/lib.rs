@@ -33,6 +33,7 @@ mod repair;
 mod repository;
 mod settle;
 mod skew;
+mod surroundings;
 mod survey;
 mod sweep;
 mod transfer;

@@ -39,6 +39,7 @@ pub(crate) fn job() -> BackupJob {
         tags: vec!["test".to_owned()],
         keep_until: None,
         files: FilesMode::Inline,
+        surroundings: Vec::new(),
         anomaly: AnomalyLimits::default(),
         expected_interval: None,
         clock_skew_limit: Duration::from_mins(5),

@@ -20,19 +20,19 @@ use crate::{
 };
 
 /// Somebody who can read what is encrypted to them.
-struct Reader {
+pub(crate) struct Reader {
     public: String,
-    identities: Identities,
+    pub(crate) identities: Identities,
 }
 
 impl Reader {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (public, secret) = generate();
         Self { public, identities: Identities::parse(&secret).unwrap() }
     }
 }
 
-fn names() -> NamesKey {
+pub(crate) fn names() -> NamesKey {
     NamesKey::parse(&Secret::new("5a".repeat(32))).unwrap()
 }
 
@@ -42,12 +42,12 @@ fn encrypted_under(store: &MemoryStore, readers: &[&Reader], names: &NamesKey) -
     Destination { encryption, ..destination(store) }
 }
 
-fn encrypted(store: &MemoryStore, readers: &[&Reader]) -> Destination {
+pub(crate) fn encrypted(store: &MemoryStore, readers: &[&Reader]) -> Destination {
     encrypted_under(store, readers, &names())
 }
 
 /// A job with memory for three groups.
-fn wide_job() -> BackupJob {
+pub(crate) fn wide_job() -> BackupJob {
     BackupJob { upload_memory_bytes: 3 * convault_jobs::LEAST_UPLOAD_MEMORY_BYTES, ..job() }
 }
 
@@ -80,7 +80,7 @@ async fn given(store: &MemoryStore, manifest: &Manifest, access: Access<'_>) -> 
     convault_jobs::download(store, manifest, access, &mut output, "memory", &context).await.map(|_| output)
 }
 
-fn opened(bytes: &[u8], reader: &Reader) -> Vec<u8> {
+pub(crate) fn opened(bytes: &[u8], reader: &Reader) -> Vec<u8> {
     let mut decryptor = Decryptor::new(&reader.identities);
     let mut plain = BytesMut::new();
     decryptor.push(bytes, &mut plain).unwrap();

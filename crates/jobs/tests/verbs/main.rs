@@ -27,4 +27,6 @@ mod prune;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod surroundings;
+#[cfg(test)]
 mod verify;
