@@ -24,4 +24,8 @@ mod watch;
 
 pub use settings::{DeploymentSettings, FileSettings, PollSettings, RetrySettings};
 pub use source::DeploymentSource;
-pub use surroundings::EnvironmentVariables;
+pub use surroundings::{
+    Code, CommandOutput, CommandSettings, EnvironmentVariables, Files, ProjectDefaults,
+    ProjectDefaultsSettings, Repository, RepositoryPlace, RepositorySettings, ScheduledFunctions,
+    VercelSettings, VercelVariables,
+};

@@ -129,8 +129,8 @@ pub(crate) fn settings(url: &str) -> DeploymentSettings {
     let mut settings =
         DeploymentSettings::new(DeploymentName::new("crm").unwrap(), Some(url), Secret::new(KEY));
     settings.retry = quick();
-    settings.connection.request_timeout = std::time::Duration::from_secs(1);
-    settings.connection.idle_timeout = std::time::Duration::from_millis(500);
+    settings.connection.request_timeout = std::time::Duration::from_secs(30);
+    settings.connection.idle_timeout = std::time::Duration::from_secs(30);
     settings
 }
 
