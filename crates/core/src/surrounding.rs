@@ -76,6 +76,10 @@ pub trait Collect: Send {
     /// ones were added, changed and removed. `name` is unique within the surrounding, e.g. `STRIPE_KEY`, or
     /// `production/STRIPE_KEY` where there are several targets.
     async fn value(&mut self, name: &str, value: &Secret) -> Result<(), SurroundingError>;
+
+    /// Says that there is something of this name whose value could not be had, so that the name, which a sentence of
+    /// *not covered* may have, is kept from where everybody can read.
+    fn unread(&mut self, name: &str);
 }
 
 /// One part of the surroundings of a deployment, such as its environment variables. It may be collected many times,
@@ -92,8 +96,9 @@ pub trait Surrounding: Send + Sync + fmt::Debug {
     fn is_required(&self) -> bool;
 
     /// Hands everything to `taker`, in a stable order, entries as large as they are without holding one whole. Gives what
-    /// it could not read although the rest was, each for the manifest's *not covered*: a sentence that names no value
-    /// and no variable, since everybody who has the bucket can read it.
+    /// it could not read although the rest was, each for the manifest's *not covered*: a sentence that names no value,
+    /// and no variable or file but those said by [`Collect::value`] or [`Collect::unread`], since everybody who has the
+    /// bucket can read it.
     async fn collect(&self, taker: &mut dyn Collect) -> Result<Vec<NotCovered>, SurroundingError>;
 }
 

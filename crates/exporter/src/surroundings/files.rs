@@ -37,7 +37,11 @@ impl Files {
         Self { patterns, required, errors: Errors::new(name) }
     }
 
-    async fn find(&self, gaps: &mut Gaps) -> Result<BTreeSet<PathBuf>, SurroundingError> {
+    async fn find(
+        &self,
+        taker: &mut dyn Collect,
+        gaps: &mut Gaps,
+    ) -> Result<BTreeSet<PathBuf>, SurroundingError> {
         let mut paths = BTreeSet::new();
         for pattern in &self.patterns {
             if !glob::is_pattern(pattern) {
@@ -46,14 +50,11 @@ impl Files {
             }
             let found = glob::find(pattern).await;
             for (folder, error) in found.unreadable {
-                self.missed(gaps, &folder, &error, "the folder cannot be looked into")?;
+                self.missed(taker, gaps, &folder, &error, "the folder cannot be looked into")?;
             }
             if found.paths.is_empty() {
-                let error = self.errors.error(
-                    SurroundingErrorKind::NotFound,
-                    format!("nothing matches {}; check the path", pattern.display()),
-                );
-                gaps.missed(pattern.display().to_string(), error)?;
+                let error = io::Error::new(io::ErrorKind::NotFound, "check the path");
+                self.missed(taker, gaps, pattern, &error, "nothing matches")?;
             }
             paths.extend(found.paths);
         }
@@ -62,6 +63,7 @@ impl Files {
 
     fn missed(
         &self,
+        taker: &mut dyn Collect,
         gaps: &mut Gaps,
         path: &Path,
         error: &io::Error,
@@ -72,10 +74,10 @@ impl Files {
             io::ErrorKind::PermissionDenied => SurroundingErrorKind::Permission,
             _ => SurroundingErrorKind::Other,
         };
-        gaps.missed(
-            path.display().to_string(),
-            self.errors.error(kind, format!("{undone}: {} ({error})", path.display())),
-        )
+        let path = path.display().to_string();
+        taker.unread(&path);
+        let message = format!("{undone}: {path} ({error})");
+        gaps.missed(format!("file {path}"), self.errors.error(kind, message))
     }
 
     async fn store(
@@ -86,11 +88,11 @@ impl Files {
     ) -> Result<(), SurroundingError> {
         let Some(entry) = entry_path(path) else {
             let error = io::Error::other("it is not UTF-8, or has `..`, `\\` or control characters in it");
-            return self.missed(gaps, path, &error, "the path cannot be stored");
+            return self.missed(taker, gaps, path, &error, "the path cannot be stored");
         };
         let (mut file, details) = match open(path).await {
             Ok(opened) => opened,
-            Err(error) => return self.missed(gaps, path, &error, "the file cannot be read"),
+            Err(error) => return self.missed(taker, gaps, path, &error, "the file cannot be read"),
         };
         taker.begin(&entry, details).await?;
         let mut digest = Sha256Stream::new();
@@ -103,7 +105,7 @@ impl Files {
                     taker.write(&buffer[..read]).await?;
                 }
                 Err(error) => {
-                    return self.missed(gaps, path, &error, "only the beginning of the file was read");
+                    return self.missed(taker, gaps, path, &error, "only the beginning of the file was read");
                 }
             }
         }
@@ -128,7 +130,7 @@ impl Surrounding for Files {
 
     async fn collect(&self, taker: &mut dyn Collect) -> Result<Vec<NotCovered>, SurroundingError> {
         let mut gaps = Gaps::new(self.required);
-        for path in self.find(&mut gaps).await? {
+        for path in self.find(taker, &mut gaps).await? {
             self.store(&path, taker, &mut gaps).await?;
         }
         Ok(gaps.into_noted())

@@ -117,28 +117,28 @@ impl VercelVariables {
         &self,
         vercel: &Vercel,
         variable: &VercelVariable,
+        taker: &mut dyn Collect,
         gaps: &mut Gaps,
     ) -> Result<Option<Secret>, SurroundingError> {
         let what = format!("{} variable {} ({})", self.name(), variable.key, folders(variable).join(", "));
         let shown_to_nobody =
             "Vercel shows the value of a sensitive variable to nobody; keep it elsewhere too";
-        if variable.kind == SENSITIVE {
-            gaps.inherent(what, shown_to_nobody);
-            return Ok(None);
-        }
-        match retrying(&self.settings.retry, || vercel.value(&variable.id)).await {
-            Ok(Some(value)) => Ok(Some(value)),
-            Ok(None) => {
-                gaps.inherent(what, shown_to_nobody);
-                Ok(None)
-            }
+        let answer = match variable.kind.as_str() {
+            SENSITIVE => Ok(None),
+            _ => retrying(&self.settings.retry, || vercel.value(&variable.id)).await,
+        };
+        match answer {
+            Ok(Some(value)) => return Ok(Some(value)),
             // It was removed since the list was read.
-            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) if error.status() == Some(404) => return Ok(None),
+            Ok(None) => gaps.inherent(what, shown_to_nobody),
             Err(error) => {
+                taker.unread(&variable.key);
                 gaps.missed(what, self.failed("cannot read the value", error))?;
-                Ok(None)
             }
         }
+        taker.unread(&variable.key);
+        Ok(None)
     }
 }
 
@@ -163,7 +163,7 @@ impl Surrounding for VercelVariables {
         let mut gaps = Gaps::new(self.required);
         let mut variables: Vec<Valued> = Vec::new();
         for variable in self.listed(&vercel).await?.into_iter().filter(|one| self.is_wanted(one)) {
-            let value = self.value(&vercel, &variable, &mut gaps).await?;
+            let value = self.value(&vercel, &variable, taker, &mut gaps).await?;
             variables.push((variable, value));
         }
         variables.sort_by(|(a, _), (b, _)| (&a.key, &a.id).cmp(&(&b.key, &b.id)));

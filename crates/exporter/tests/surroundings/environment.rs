@@ -74,6 +74,17 @@ async fn an_old_server_is_asked_without_the_newer_routes() {
 }
 
 #[tokio::test]
+async fn a_deployment_that_says_nothing_is_not_waited_for_for_ever() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = crate::taker::settings(&format!("http://{}", listener.local_addr().unwrap()));
+    settings.connection.request_timeout = std::time::Duration::from_millis(100);
+    let error = collect(&EnvironmentVariables::new(name("environment"), settings)).await.unwrap_err();
+    assert_eq!(error.kind, SurroundingErrorKind::Transient);
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("was silent for 0.1 s"), "{cause}");
+}
+
+#[tokio::test]
 async fn a_deployment_that_is_not_there_is_a_transient_failure() {
     let settings = crate::taker::settings("http://127.0.0.1:1");
     let error = collect(&EnvironmentVariables::new(name("environment"), settings)).await.unwrap_err();

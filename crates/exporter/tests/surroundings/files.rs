@@ -90,6 +90,7 @@ async fn what_cannot_be_read_is_told_and_the_rest_is_stored() {
     assert_eq!(below(&taken, folder), ["good"]);
     let gaps = taken.gaps().join("\n");
     assert_eq!(taken.gaps().len(), 4, "{gaps}");
+    assert!(taken.unread.contains(folder.join("missing").to_str().unwrap()));
     for words in
         ["missing: the file cannot be read", "dangling: the file", "it is a folder", "nothing matches"]
     {

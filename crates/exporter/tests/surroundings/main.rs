@@ -13,6 +13,8 @@ mod fake;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod project_defaults;
 #[cfg(test)]
 mod repository;

@@ -1,6 +1,6 @@
 //! Takes what is collected into memory, and looks for values where none should be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use async_trait::async_trait;
@@ -10,6 +10,8 @@ use convault_core::{
 };
 use convault_exporter::{DeploymentSettings, RetrySettings};
 use convault_simulator::{Data, Database, Fault, RunningSimulator, Simulator, SimulatorConfig};
+
+use crate::log::Log;
 
 pub(crate) const KEY: &str = "rainy-otter-123|0123456789abcdef0123";
 /// Part of every value that tests make up.
@@ -30,6 +32,8 @@ pub(crate) struct Taker {
     pub(crate) entries: BTreeMap<String, Entry>,
     pub(crate) values: BTreeMap<String, String>,
     pub(crate) not_covered: Vec<NotCovered>,
+    /// Names whose values could not be had.
+    pub(crate) unread: BTreeSet<String>,
     open: String,
 }
 
@@ -56,6 +60,10 @@ impl Collect for Taker {
         assert!(before.is_none(), "{name} is there twice");
         Ok(())
     }
+
+    fn unread(&mut self, name: &str) {
+        self.unread.insert(name.to_owned());
+    }
 }
 
 impl Taker {
@@ -78,11 +86,16 @@ impl Taker {
     }
 }
 
-/// Collects, and checks that nothing that is shown has a value or a key in it.
+/// Collects, and checks that nothing that is shown or logged has a value or a key in it.
 pub(crate) async fn collect(surrounding: &dyn Surrounding) -> Result<Taker, SurroundingError> {
     assert_clean(&format!("{surrounding:?}"));
     let mut taker = Taker::default();
-    match surrounding.collect(&mut taker).await {
+    let log = Log::default();
+    let logging = tracing::subscriber::set_default(log.clone());
+    let collected = surrounding.collect(&mut taker).await;
+    drop(logging);
+    assert_clean(&log.text());
+    match collected {
         Ok(not_covered) => {
             assert_clean(&format!("{not_covered:?}"));
             taker.not_covered = not_covered;

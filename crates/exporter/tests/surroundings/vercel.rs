@@ -103,6 +103,7 @@ async fn a_sensitive_variable_is_a_line_by_name_even_where_all_is_required() {
           elsewhere too"
         ]
     );
+    assert!(taken.unread.contains("TOKEN"));
     assert!(!fake.targets().iter().any(|target| target.contains("/env/v2")), "it is not even asked for");
 }
 

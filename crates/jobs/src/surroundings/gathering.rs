@@ -96,6 +96,8 @@ struct Open {
     entry: Option<(Entry, Sha256Stream)>,
     hashes: BTreeMap<Sha256, Sha256>,
     names: BTreeSet<String>,
+    /// Names whose values could not be had.
+    unread: BTreeSet<String>,
 }
 
 impl<'a> Gathering<'a> {
@@ -135,6 +137,7 @@ impl<'a> Gathering<'a> {
             entry: None,
             hashes: BTreeMap::new(),
             names: BTreeSet::new(),
+            unread: BTreeSet::new(),
         });
     }
 
@@ -147,7 +150,8 @@ impl<'a> Gathering<'a> {
     pub(super) fn leave(&mut self, collected: Result<Vec<NotCovered>, Failure>) -> bool {
         let mut open = self.open.take().expect("a part is entered before it is left");
         open.end_entry();
-        let Open { mut part, hashes, names, .. } = open;
+        let Open { mut part, hashes, names, unread, .. } = open;
+        let all_names = names.union(&unread).cloned().collect();
         match collected {
             Ok(not_covered) => {
                 part.complete = true;
@@ -157,7 +161,7 @@ impl<'a> Gathering<'a> {
                 }
                 for one in &not_covered {
                     self.warnings.push(format!("surroundings `{}`: {}: {}", part.name, one.what, one.why));
-                    let hidden = |text: &str| hide(text, &names);
+                    let hidden = |text: &str| hide(text, &all_names);
                     self.not_covered.push(NotCovered { what: hidden(&one.what), why: hidden(&one.why) });
                 }
                 part.not_covered = not_covered;
@@ -168,7 +172,7 @@ impl<'a> Gathering<'a> {
                 self.warnings.push(chain(&error));
                 self.failed.push(Failed {
                     what: format!("surroundings `{}`", part.name),
-                    why: hide(&error.message, &names),
+                    why: hide(&error.message, &all_names),
                     is_required: part.required,
                     is_transient: error.kind == SurroundingErrorKind::Transient,
                 });
@@ -338,6 +342,10 @@ impl Collect for Gathering<'_> {
             self.held.push((surrounding, name.to_owned(), value.clone()));
         }
         Ok(())
+    }
+
+    fn unread(&mut self, name: &str) {
+        self.open().unread.insert(name.to_owned());
     }
 }
 
