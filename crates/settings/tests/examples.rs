@@ -7,7 +7,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use convault_core::{LockMode, NewTables, TableLimits, Tier};
 use convault_settings::{DestinationPlace, Environment, S3Settings, Settings};
 
-const CREDENTIALS: [&str; 19] = [
+const CREDENTIALS: [&str; 20] = [
+    "vercel-token",
     "signing-key",
     "convault-token",
     "crm-deploy-key",
@@ -76,6 +77,7 @@ fn the_examples_warn_only_of_what_they_say() {
     assert_eq!(warnings("providers.toml"), [""; 0]);
     assert_eq!(warnings("crm-to-s3-and-disk.toml"), [""; 0]);
     assert_eq!(warnings("fleet.toml"), [""; 0]);
+    assert_eq!(warnings("surroundings.toml"), [""; 0]);
     assert_eq!(warnings("encrypted.toml"), [""; 0]);
     assert_eq!(
         warnings("container.toml"),
