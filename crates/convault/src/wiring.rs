@@ -1,5 +1,7 @@
 //! Makes real sources and destinations out of settings.
 
+mod surroundings;
+
 use std::{collections::BTreeMap, io::Read as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
@@ -18,6 +20,8 @@ use convault_settings::{
 use convault_uploader::{DirectoryStore, S3Settings, S3Store, S3Timeouts};
 
 use crate::exit::{Exit, ExitWith};
+
+pub(crate) use self::surroundings::{environment, surroundings};
 
 /// An identity file larger than this is something else.
 const LARGEST_IDENTITY_FILE_BYTES: u64 = 64 << 10;

@@ -178,7 +178,7 @@ impl Worker {
             tags,
             keep_until: order.request.keep_until,
             files: job.files,
-            surroundings: Vec::new(),
+            surroundings: crate::wiring::surroundings(&self.settings, job),
             anomaly: deployment.anomaly.clone(),
             expected_interval: interval.map(Duration::from_secs_f64),
             clock_skew_limit: self.settings.daemon.clock_skew_limit,
