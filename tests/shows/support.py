@@ -97,6 +97,15 @@ class Simulated:
                 self.process.kill()
                 self.process.wait()
 
+    def stop_counted(self):
+        """Stops it; gives what was asked of its servers."""
+        self.process.send_signal(signal.SIGTERM)
+        for line in self.process.stdout:
+            if line.startswith("counts "):
+                self.process.wait(10)
+                return json.loads(line.removeprefix("counts "))
+        fail("the simulator stopped without its counts")
+
 
 def settings(folder, url, destinations, extra_job="", extra_daemon=""):
     """Writes settings with one job, `nightly`, to the given destinations: name -> TOML line."""

@@ -49,7 +49,12 @@ impl LinePacker {
     pub fn push(&mut self, line: &impl Serialize) {
         let mut text = serde_json::to_vec(line).expect("lines are structs with string keys");
         text.push(b'\n');
-        self.0.write_all(&text).expect("writing to memory does not fail");
+        self.push_text(&text);
+    }
+
+    /// Adds lines as they are, each with its line feed.
+    pub fn push_text(&mut self, lines: &[u8]) {
+        self.0.write_all(lines).expect("writing to memory does not fail");
     }
 
     /// What is ready, which is then forgotten here.
@@ -102,15 +107,20 @@ impl LineUnpacker {
 
     /// The next line; `None` where more bytes are needed.
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, PackedError> {
+        let Some(line) = self.next_text()? else { return Ok(None) };
+        let parsed = serde_json::from_slice(line);
+        parsed.map(Some).map_err(|source| PackedError::Line { number: self.number, source })
+    }
+
+    /// The text of the next line, without its line feed; `None` where more bytes are needed.
+    pub fn next_text(&mut self) -> Result<Option<&[u8]>, PackedError> {
         loop {
             let unpacked = self.decoder.get_ref();
-            if let Some(length) = unpacked[self.from..].iter().position(|byte| *byte == b'\n') {
-                let line = &unpacked[self.from..self.from + length];
+            if let Some(length) = memchr::memchr(b'\n', &unpacked[self.from..]) {
+                let from = self.from;
                 self.from += length + 1;
                 self.number += 1;
-                let number = self.number;
-                let parsed = serde_json::from_slice(line);
-                return parsed.map(Some).map_err(|source| PackedError::Line { number, source });
+                return Ok(Some(&self.decoder.get_ref()[from..from + length]));
             }
             if unpacked.len() - self.from > LONGEST_LINE {
                 return Err(PackedError::Unfinished { number: self.number + 1 });

@@ -304,6 +304,9 @@ pub(crate) struct Simulate {
     /// Bytes of each stored file
     #[arg(long)]
     pub(crate) file_bytes: Option<u64>,
+    /// Have about so many percent of the stored files replaced by others since a server with the same numbers
+    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+    pub(crate) changed_files: u64,
     /// Components beside the root
     #[arg(long)]
     pub(crate) components: Option<u32>,

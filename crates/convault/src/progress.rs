@@ -84,6 +84,7 @@ fn words(phase: RunPhase) -> &'static str {
         RunPhase::Confirm => "reading again",
         RunPhase::ReadBack => "reading back",
         RunPhase::Surroundings => "surroundings",
+        RunPhase::Files => "stored files",
         RunPhase::Refill => "copying",
         RunPhase::Manifest => "finishing",
         RunPhase::Prune => "pruning",

@@ -44,6 +44,10 @@ fn source_settings(deployment: &DeploymentSettings) -> convault_exporter::Deploy
     convault_exporter::DeploymentSettings {
         expire_exports: deployment.expire_exports,
         provision_url: deployment.provision_url.clone(),
+        files: convault_exporter::FileSettings {
+            at_once: deployment.files_at_once as usize,
+            per_second: deployment.file_rate,
+        },
         connection: ConnectionSettings {
             ca_file: deployment.ca_file.clone(),
             ..ConnectionSettings::default()

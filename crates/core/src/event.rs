@@ -21,6 +21,8 @@ pub enum RunPhase {
     ReadBack,
     /// Collecting what the export leaves out.
     Surroundings,
+    /// Listing the stored files, and fetching those that no destination has yet.
+    Files,
     /// Copying to destinations that fell behind.
     Refill,
     /// Writing the manifests.

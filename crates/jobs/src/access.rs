@@ -207,3 +207,17 @@ pub(crate) async fn at_random<'a>(
         }
     }
 }
+
+/// So that an index can be made of a boxed reader.
+pub(crate) struct Boxed<'a>(pub(crate) Box<dyn RangedReader + 'a>);
+
+#[async_trait]
+impl RangedReader for Boxed<'_> {
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, RangedError> {
+        self.0.read(range).await
+    }
+}

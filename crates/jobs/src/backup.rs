@@ -21,6 +21,7 @@ use crate::{
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
     prune::retain,
     settle::{Protection, settle},
+    shared::{Collected, as_possible, collect_after, collect_before},
     surroundings::{refuse_without_recipients, surround},
     survey::survey,
     sweep::sweep,
@@ -177,6 +178,7 @@ async fn make(
     for warning in &preflight.warnings {
         warn(run, context, warning.clone());
     }
+    let job = &as_possible(job, source, run, context).await?;
     let ready = prepare(job, destinations, run, context).await?;
     let ready = match without_done(job, ready, context) {
         Ok(ready) => ready,
@@ -188,18 +190,46 @@ async fn make(
             "every destination has its snapshot of these times already; nothing was exported".to_owned();
         return Ok(record(job, run, nothing_due(&run.lost), text, context));
     }
-    let export = export(job, source, run, context).await?;
-    let at = snapshot_time(&export);
-    let (taking, resting): (Vec<Ready>, Vec<Ready>) =
-        ready.into_iter().partition(|ready| takes(ready, job, at, context));
-    let made = async {
-        let taking = begin_in(job, taking, &preflight, run, context).await?;
-        let taking = survey_again(job, taking, context).await?;
-        let taking = match without_done(job, taking, context) {
+    let (mut taking, mut resting, mut files) = (ready, Vec::new(), None);
+    if job.files == FilesMode::Shared {
+        // What they have decides what is fetched, and that comes before the export.
+        let now = context.clock.now();
+        (taking, resting) = taking.into_iter().partition(|ready| takes(ready, job, now, context));
+        taking = match start_in(job, taking, &preflight, run, context).await? {
             Ok(taking) => taking,
-            Err(done) => return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new())),
+            Err(done) => return Ok(record(job, run, nothing_due(&run.lost), done, context)),
         };
-        let made = snapshot(job, source, &preflight, &export, &taking, run, context).await?;
+        files = Some(collect_before(job, source, &mut taking, run, context).await?);
+    }
+    let export = match export(job, source, run, context).await {
+        Ok(export) => export,
+        Err(error) => {
+            if let Some(files) = files {
+                files.abort().await;
+            }
+            return Err(error);
+        }
+    };
+    if files.is_none() {
+        let at = snapshot_time(&export);
+        (taking, resting) = taking.into_iter().partition(|ready| takes(ready, job, at, context));
+    }
+    let made = async {
+        let collected = match files {
+            Some(files) => {
+                Some(collect_after(files, export.snapshot_ts_ns, &mut taking, run, context).await?)
+            }
+            None => {
+                taking = match start_in(job, taking, &preflight, run, context).await? {
+                    Ok(taking) => taking,
+                    Err(done) => {
+                        return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new()));
+                    }
+                };
+                None
+            }
+        };
+        let made = snapshot(job, source, &preflight, &export, &taking, collected, run, context).await?;
         Ok::<_, JobError>((made, taking))
     };
     let made = made.await;
@@ -209,6 +239,20 @@ async fn make(
     made.warnings.clone_from(&run.warnings);
     made.finished = Some(context.clock.now());
     Ok(made)
+}
+
+/// Writes the start record wherever the snapshot is taken, and looks again. Gives the destinations that still take it, or,
+/// where none does, that it is done.
+async fn start_in(
+    job: &BackupJob,
+    taking: Vec<Ready>,
+    preflight: &Preflight,
+    run: &mut Run,
+    context: &RunContext,
+) -> Result<Result<Vec<Ready>, String>, JobError> {
+    let taking = begin_in(job, taking, preflight, run, context).await?;
+    let taking = survey_again(job, taking, context).await?;
+    Ok(without_done(job, taking, context))
 }
 
 /// The snapshot of this very due time may be there already: somebody stored it and did not get to say so, or this
@@ -307,12 +351,14 @@ async fn export(
     Ok(export?)
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that was prepared comes together here")]
 async fn snapshot(
     job: &BackupJob,
     source: &dyn Source,
     preflight: &Preflight,
     export: &Export,
     ready: &[Ready],
+    mut files: Option<Collected>,
     run: &mut Run,
     context: &RunContext,
 ) -> Result<RunRecord, JobError> {
@@ -327,19 +373,30 @@ async fn snapshot(
     for warning in &surrounded.warnings {
         warn(run, context, warning.clone());
     }
+    if let Some(files) = &mut files {
+        files.add_to(&mut transferred.deliveries).await;
+    }
     context.phase(RunPhase::Manifest);
-    let manifest = manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
+    let mut manifest =
+        manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
+    if let Some(files) = &files {
+        manifest = files.told_in(manifest);
+    }
     let manifest = surrounded.told_in(manifest);
     let names = ready.iter().find_map(|ready| ready.destination.encryption.as_deref());
     let names = names.map(|encryption| &encryption.names);
-    let damage = damage(&transferred, names).map(|damage| [damage, surrounded.problems.clone()].concat());
+    let damage = damage(&transferred, files.as_ref(), names)
+        .map(|damage| [damage, surrounded.problems.clone()].concat());
     let judged = judge(manifest, damage, &history(ready), &job.anomaly, names);
     for note in &judged.notes {
         warn(run, context, note.clone());
     }
     let manifest = &judged.plain;
-    let protections =
-        ready.iter().map(|ready| Protection::of(ready, job, manifest, context.clock.now())).collect();
+    let protection = |ready: &Ready| {
+        let refs = files.as_ref().map(|files| files.refs_of(ready)).unwrap_or_default();
+        Protection::of(ready, job, manifest, context.clock.now()).with_own(refs)
+    };
+    let protections = ready.iter().map(protection).collect();
     let manifest_of = |delivery: Delivery| {
         let manifest = judged.manifest(delivery.group.encryption.as_deref());
         (delivery, manifest)
@@ -368,10 +425,17 @@ async fn snapshot(
 }
 
 /// What is wrong with the content itself, with names as they are and hashed.
-fn damage(transferred: &Transferred, names: Option<&NamesKey>) -> [Vec<Problem>; 2] {
+fn damage(
+    transferred: &Transferred,
+    files: Option<&Collected>,
+    names: Option<&NamesKey>,
+) -> [Vec<Problem>; 2] {
     let findings = &transferred.found.findings;
-    [Naming::Plain, names.map_or(Naming::Plain, Naming::Keyed)]
-        .map(|naming| contents::damage(findings, &transferred.culprits, naming))
+    [Naming::Plain, names.map_or(Naming::Plain, Naming::Keyed)].map(|naming| {
+        let mut problems = contents::damage(findings, &transferred.culprits, naming);
+        problems.extend(files.into_iter().flat_map(|files| files.problems(naming)));
+        problems
+    })
 }
 
 /// Every problem after the name of its destination.

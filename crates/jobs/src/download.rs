@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use convault_core::{Manifest, ObjectRole, RunEvent, RunPhase, Store};
+use convault_core::{FilesMode, Manifest, ObjectRole, RunEvent, RunPhase, Store};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     JobError, RunContext, StoredEntry,
     access::{Access, ObjectContent},
+    shared::Reassembly,
 };
 
 /// What was given back.
@@ -19,7 +20,7 @@ pub struct Downloaded {
 
 /// Writes a snapshot's ZIP to `output`, comparing length and SHA-256 with the manifest, and opened where it is encrypted
 /// and `access` says so. On an error what was written must not be used: `output` has had bytes that were not yet known
-/// to be right.
+/// to be right. Files that are shared are put back into it; asked for as stored, the ZIP comes without them.
 pub async fn download(
     store: &dyn Store,
     manifest: &Manifest,
@@ -33,6 +34,10 @@ pub async fn download(
         place: format!("{} manifest of {}", store.location(), manifest.id),
         what: "it names no snapshot object".to_owned(),
     })?;
+    if manifest.files == FilesMode::Shared && matches!(access, Access::Opened(_)) {
+        let whole = Reassembly { store, manifest, access, output, output_name, context };
+        return whole.write().await;
+    }
     let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
     let mut content = ObjectContent::open(store, manifest, object, access)?;
     while let Some(chunk) = context.or_stop(content.next()).await?? {

@@ -1,17 +1,13 @@
 //! Gives one entry of a stored snapshot back: a table, a stored file, the README. Of the ZIP and its index, only what
 //! that takes is read.
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use convault_archive::{
-    EntryContent, FrameKind, Index, RandomError, RangedError, RangedReader, encryption::Identities,
-};
+use convault_archive::{EntryContent, FrameKind, Index, RandomError, RangedReader, encryption::Identities};
 use convault_core::{EntryKind, IndexEntry, IndexLine, Manifest, ObjectRole, RunEvent, RunPhase, Store};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     JobError, RunContext,
-    access::{at_random, key_of},
+    access::{Boxed, at_random, key_of},
 };
 
 /// An entry of a stored snapshot, found in its index.
@@ -24,20 +20,6 @@ pub struct StoredEntry<'a> {
 impl std::fmt::Debug for StoredEntry<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoredEntry").field("entry", &self.entry.name).finish_non_exhaustive()
-    }
-}
-
-/// So that an index can be made of a boxed reader.
-struct Boxed<'a>(Box<dyn RangedReader + 'a>);
-
-#[async_trait]
-impl RangedReader for Boxed<'_> {
-    fn length(&self) -> u64 {
-        self.0.length()
-    }
-
-    async fn read(&self, range: std::ops::Range<u64>) -> Result<Bytes, RangedError> {
-        self.0.read(range).await
     }
 }
 
@@ -95,7 +77,7 @@ impl<'a> StoredEntry<'a> {
     }
 }
 
-fn unread(error: RandomError, place: &str) -> JobError {
+pub(crate) fn unread(error: RandomError, place: &str) -> JobError {
     let place = place.to_owned();
     match error {
         RandomError::Read { object, start, end, source } => JobError::Unread {

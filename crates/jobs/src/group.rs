@@ -40,6 +40,12 @@ impl Group {
         groups
     }
 
+    /// Whether its objects are encrypted to the same recipients.
+    pub(crate) fn encryption_is(&self, encryption: Option<&Encryption>) -> bool {
+        let recipients = |encryption: &Encryption| encryption.recipients.clone();
+        self.encryption.as_deref().map(recipients) == encryption.map(recipients)
+    }
+
     /// What an object is called here: `name`, with `.age` behind it where it is encrypted.
     pub(crate) fn object_name(&self, name: &str) -> String {
         stored_name(name, self.encryption.as_deref())

@@ -32,6 +32,7 @@ mod rebuild;
 mod repair;
 mod repository;
 mod settle;
+mod shared;
 mod skew;
 mod surroundings;
 mod survey;

@@ -57,6 +57,8 @@ pub(crate) struct Protection {
     repository: RunId,
     /// Until when retention will keep the snapshot, as far as that can be told; `None` where nothing is locked.
     lock: Option<Lock>,
+    /// Objects that are stored and proven in this destination already, which its manifest names besides.
+    own: Vec<StoredObject>,
 }
 
 impl Protection {
@@ -67,7 +69,12 @@ impl Protection {
             let until = horizon(ready, job, manifest, now)?;
             (until > now).then_some(Lock { mode, until })
         });
-        Self { destination, repository: ready.repository.clone(), lock }
+        Self { destination, repository: ready.repository.clone(), lock, own: Vec::new() }
+    }
+
+    /// The same, with objects that are stored and proven in this destination alone.
+    pub(crate) fn with_own(self, own: Vec<StoredObject>) -> Self {
+        Self { own, ..self }
     }
 
     fn store(&self) -> &dyn Store {
@@ -290,13 +297,14 @@ pub(crate) async fn prove(
 /// stored in all.
 async fn write_manifest(
     protection: &Protection,
-    objects: Vec<StoredObject>,
+    mut objects: Vec<StoredObject>,
     manifest: &Manifest,
     warnings: &mut Vec<String>,
     context: &RunContext,
 ) -> Result<u64, JobError> {
     let store = protection.store();
     let repository = protection.repository.clone();
+    objects.extend(protection.own.iter().cloned());
     let manifest = Manifest { objects, repository, ..manifest.clone() };
     let layout = Layout::new(manifest.deployment.clone());
     let data: Vec<String> =
@@ -351,7 +359,7 @@ async fn given_up(
 ) -> DestinationResult {
     let store = protection.store();
     if !protection.destination.append_only
-        && let Err(error) = remove(store, expected, manifest).await
+        && let Err(error) = remove(store, expected, &protection.own, manifest).await
     {
         tracing::warn!("objects of a snapshot that was given up stay behind: {}", chain(&error));
     }
@@ -366,7 +374,12 @@ async fn given_up(
 
 /// The manifest goes first, and the objects only after it: one whose answer was lost may be there, and must not
 /// speak for objects that are gone. Under a manifest that is not this run's, everything is left as it is.
-async fn remove(store: &dyn Store, expected: &[Expected], manifest: &Manifest) -> Result<(), JobError> {
+async fn remove(
+    store: &dyn Store,
+    expected: &[Expected],
+    own: &[StoredObject],
+    manifest: &Manifest,
+) -> Result<(), JobError> {
     let layout = Layout::new(manifest.deployment.clone());
     let key = layout.manifest(&manifest.id);
     match read_small(store, &key, MAY_BE_OURS_BYTES).await {
@@ -384,8 +397,9 @@ async fn remove(store: &dyn Store, expected: &[Expected], manifest: &Manifest) -
         Err(error) => return Err(error),
     }
     store.delete(&Layout::signature_of(&key)).await?;
-    for object in expected {
-        store.delete(&layout.object(&manifest.id, &object.name)).await?;
+    let names = expected.iter().map(|object| &object.name).chain(own.iter().map(|object| &object.name));
+    for name in names {
+        store.delete(&layout.object(&manifest.id, name)).await?;
     }
     Ok(())
 }

@@ -26,11 +26,17 @@ pub struct DeploymentSettings {
     pub no_progress_limit: Duration,
     /// Where the URL is asked for, instead of Convex's own service.
     pub provision_url: Option<Url>,
+    /// So many stored files are fetched at a time, where snapshots share them.
+    pub files_at_once: u32,
+    /// So many of them are begun in a second.
+    pub file_rate: u32,
     /// When a snapshot is suspect.
     pub anomaly: AnomalyLimits,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// More than any deployment serves.
+const MOST_FILES: u32 = 100_000;
 
 pub(crate) fn read(
     section: &Section<'_>,
@@ -45,6 +51,8 @@ pub(crate) fn read(
     let export_deadline = section.duration(reading, "export_deadline", SECOND);
     let no_progress_limit = section.duration(reading, "no_progress_limit", SECOND);
     let provision_url = section.url(reading, "provision_url", "the key and the answer");
+    let files_at_once = section.count(reading, "files_at_once", 1..MOST_FILES + 1);
+    let file_rate = section.count(reading, "file_rate", 1..MOST_FILES + 1);
     let anomaly = anomaly::read(&section.table_or_defaults(reading, "anomaly"), reading);
     Some(DeploymentSettings {
         name: name?,
@@ -55,6 +63,8 @@ pub(crate) fn read(
         export_deadline: export_deadline?,
         no_progress_limit: no_progress_limit?,
         provision_url,
+        files_at_once: files_at_once?,
+        file_rate: file_rate?,
         anomaly: anomaly?,
     })
 }

@@ -108,10 +108,7 @@ fn parse_files(text: &str) -> Result<FilesMode, Refusal> {
     match text {
         "inline" => Ok(FilesMode::Inline),
         "none" => Ok(FilesMode::None),
-        "shared" => Err(Refusal::expected(
-            "\"inline\" or \"none\": this version cannot share files between snapshots, and refuses rather than store \
-             them in another way",
-        )),
+        "shared" => Ok(FilesMode::Shared),
         other => Err(Refusal {
             found: None,
             expected: format!("one of {}", quoted_list(FILES_MODES)),

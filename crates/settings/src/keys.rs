@@ -188,6 +188,8 @@ pub(crate) static DEPLOYMENT: Keys = Keys {
         default("export_deadline", Form::Duration, "6h"),
         default("no_progress_limit", Form::Duration, "1h"),
         optional("provision_url", Form::Url),
+        default("files_at_once", Form::Count, "8"),
+        default("file_rate", Form::Count, "200"),
         optional("anomaly", Form::Table(&ANOMALY)),
     ],
 };

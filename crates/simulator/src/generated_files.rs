@@ -15,6 +15,7 @@ use crate::generator::{FIRST_CREATION_MS, GeneratorConfig, mix, ordered_id};
 const CONTENT_TYPES: [Option<&str>; 4] =
     [Some("image/png"), Some("application/pdf"), None, Some("text/plain")];
 const PER_CENT: u64 = 100;
+const DAY_MS: u64 = 86_400_000;
 
 /// The stored files: as many places as the configuration says, each with one file.
 #[derive(Debug, Clone)]
@@ -46,9 +47,10 @@ impl GeneratedFiles {
         }
     }
 
-    /// The same files, but about so many of a hundred replaced by new ones at that time.
-    pub(crate) fn changed(&self, percent: u64, at_ms: u64) -> Self {
+    /// The same files, but about so many of a hundred replaced by new ones a day later.
+    pub(crate) fn changed(&self, percent: u64) -> Self {
         let mut changes = self.changes.clone();
+        let at_ms = FIRST_CREATION_MS + (changes.len() as u64 + 1) * DAY_MS;
         changes.push(Change { percent, at_ms });
         Self { changes, digests: Arc::clone(&self.digests), ..Self::new(self.config.clone()) }
     }
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn a_change_replaces_about_as_many_as_asked_for() {
         let before = files(10_000);
-        let after = before.changed(1, 1_795_300_000_000);
+        let after = before.changed(1);
         let ids = |files: &GeneratedFiles| -> BTreeSet<String> {
             (0..10_000).map(|index| files.id(index).to_string()).collect()
         };

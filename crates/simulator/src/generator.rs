@@ -52,9 +52,9 @@ impl Generator {
         Self { config, files }
     }
 
-    /// The same data, but about so many of a hundred stored files replaced by new ones at that time.
-    pub(crate) fn with_changed_files(self, percent: u64, at_ms: u64) -> Self {
-        Self { files: self.files.changed(percent, at_ms), ..self }
+    /// The same data, but about so many of a hundred stored files replaced by new ones.
+    pub(crate) fn with_changed_files(self, percent: u64) -> Self {
+        Self { files: self.files.changed(percent), ..self }
     }
 
     /// The paths of all components, the root first.

@@ -33,7 +33,7 @@ pub struct SimulatorConfig {
     /// What it holds.
     pub data: Data,
     /// So many of a hundred stored files, about, are others than those that [`Data::Generated`] begins with: they were
-    /// replaced when the deployment was started.
+    /// replaced a day later.
     pub changed_files_percent: u64,
     /// The faults that are on from the start.
     pub faults: Vec<Fault>,
@@ -92,10 +92,8 @@ impl Simulator {
             Data::Empty => (Database::new(0), None),
             Data::Database(database) => (*database, None),
             Data::Generated(generated) => {
-                let now_ms = u64::try_from(config.clock.now().as_millisecond()).unwrap_or(0);
                 let database = Database::new(generated.seed);
-                let generator =
-                    Generator::new(generated).with_changed_files(config.changed_files_percent, now_ms);
+                let generator = Generator::new(generated).with_changed_files(config.changed_files_percent);
                 (database, Some(Arc::new(generator)))
             }
         };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use convault_core::{DefaultLock, LockMode, Secret, SystemClock};
 use convault_settings::Environment;
 use convault_simulator::{
-    Data, Fault, GeneratorConfig, Simulator, SimulatorConfig,
+    Counters, Data, Fault, GeneratorConfig, Simulator, SimulatorConfig,
     s3::{RunningS3, S3Fault, S3Server, S3ServerConfig},
 };
 
@@ -24,6 +24,7 @@ pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) ->
     let config = SimulatorConfig {
         listen: simulate.listen,
         data: data(&simulate),
+        changed_files_percent: simulate.changed_files,
         faults,
         export_time: Duration::from_millis(200),
         clock: Arc::new(SystemClock),
@@ -33,11 +34,27 @@ pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) ->
     print::line(&format!("deployment {}", deployment.url()));
     let s3 = start_s3(&simulate, s3_faults, &surroundings.environment).await?;
     surroundings.stop.cancelled().await;
+    let mut counts = serde_json::json!({ "deployment": deployment_counts(&deployment.counters()) });
     if let Some(s3) = s3 {
+        let counters = s3.counters();
+        counts["s3"] = serde_json::json!({
+            "calls": counters.calls, "bytes_in": counters.bytes_in, "bytes_out": counters.bytes_out,
+        });
         s3.stop().await;
     }
     deployment.stop().await;
+    print::line(&format!("counts {counts}"));
     Ok(Exit::Done)
+}
+
+/// What was asked of the deployment, for whoever started it.
+fn deployment_counts(counters: &Counters) -> serde_json::Value {
+    serde_json::json!({
+        "requests": counters.requests,
+        "download_bytes": counters.download_bytes,
+        "files": counters.files,
+        "file_bytes": counters.file_bytes,
+    })
 }
 
 fn data(simulate: &Simulate) -> Data {

@@ -1,0 +1,20 @@
+//! Stored files that snapshots share: each distinct content once in a destination, named by every snapshot that needs it.
+//!
+//! Before the export the files are listed, and those that a destination does not have are fetched and stored; after it
+//! they are listed again. What was found goes into `files.jsonl.zst`, which file is which object, and `refs.zst`, the
+//! objects a snapshot needs (`docs/format.md`, "Shared files"). Nothing here holds more than some forty bytes for a file.
+
+mod book;
+mod collect;
+mod fetch;
+mod listing;
+mod names;
+mod place;
+mod reassemble;
+mod refs;
+mod rows;
+mod run;
+
+pub(crate) use book::Collected;
+pub(crate) use reassemble::Reassembly;
+pub(crate) use run::{as_possible, collect_after, collect_before};

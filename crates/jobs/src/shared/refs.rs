@@ -1,0 +1,93 @@
+//! Reading the refs of a snapshot, a line at a time.
+
+use convault_archive::LineUnpacker;
+use convault_core::{FileRef, Layout, Manifest, ObjectRole, Sha256, Store};
+
+use crate::{JobError, read::ObjectReader};
+
+/// The refs of one snapshot, in ascending order of names, each name once. They may lie in several objects, each of them
+/// in that order.
+pub(crate) struct RefsReader<'a> {
+    objects: Vec<OneObject<'a>>,
+    last: Option<Sha256>,
+}
+
+struct OneObject<'a> {
+    /// `None` once it was read to its end and found to be what the manifest says.
+    reader: Option<ObjectReader<'a>>,
+    sha256: Sha256,
+    place: String,
+    unpacker: LineUnpacker,
+    /// The next one, once it was read.
+    head: Option<FileRef>,
+    last: Option<Sha256>,
+}
+
+impl<'a> RefsReader<'a> {
+    /// Reads the refs of `manifest`. Damage, and a line that is none, is an error of the place where it lies.
+    pub(crate) fn open(store: &'a dyn Store, manifest: &Manifest) -> Self {
+        let layout = Layout::new(manifest.deployment.clone());
+        let refs = manifest.objects.iter().filter(|object| object.role == ObjectRole::Refs);
+        let objects = refs.map(|object| {
+            let key = layout.object(&manifest.id, &object.name);
+            let reader = ObjectReader::new(store, key, object.size_bytes);
+            OneObject {
+                place: reader.place(),
+                reader: Some(reader),
+                sha256: object.sha256,
+                unpacker: LineUnpacker::new(),
+                head: None,
+                last: None,
+            }
+        });
+        Self { objects: objects.collect(), last: None }
+    }
+
+    /// The next one; `None` after the last. What was given before an error is not to be used either.
+    pub(crate) async fn next(&mut self) -> Result<Option<FileRef>, JobError> {
+        loop {
+            for object in &mut self.objects {
+                object.fill().await?;
+            }
+            let heads = self.objects.iter().enumerate();
+            let least = heads.filter_map(|(at, object)| Some((object.head?.name, at))).min();
+            let Some((name, at)) = least else { return Ok(None) };
+            let next = self.objects[at].head.take();
+            if self.last.replace(name) != Some(name) {
+                return Ok(next);
+            }
+        }
+    }
+}
+
+impl OneObject<'_> {
+    async fn fill(&mut self) -> Result<(), JobError> {
+        while self.head.is_none() {
+            if let Some(line) = self.unpacker.next_text().map_err(|error| damaged(&self.place, &error))? {
+                let one = FileRef::parse(line)
+                    .filter(|one| self.last.is_none_or(|last| last < one.name))
+                    .ok_or_else(|| damaged(&self.place, &"a line is not what it should be"))?;
+                self.last = Some(one.name);
+                self.head = Some(one);
+                return Ok(());
+            }
+            let Some(reader) = &mut self.reader else { return Ok(()) };
+            match reader.next().await? {
+                Some(bytes) => self.unpacker.push(&bytes),
+                None => {
+                    if let Some(reader) = self.reader.take() {
+                        reader.check(&self.sha256)?;
+                    }
+                    std::mem::take(&mut self.unpacker)
+                        .finish()
+                        .map_err(|error| damaged(&self.place, &error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(place: &str, what: &dyn std::fmt::Display) -> JobError {
+    JobError::Damaged { place: place.to_owned(), what: what.to_string() }
+}
