@@ -9,6 +9,7 @@ mod verify;
 
 use std::{sync::Arc, time::Duration};
 
+use convault_archive::encryption::Identities;
 use convault_core::{
     Clock, DestinationName, JobName, Journal, Kind, RunEvent, RunId, RunOutcome, RunRecord, Verb,
 };
@@ -36,6 +37,8 @@ const REMEMBERED_RUNS: usize = 200;
 pub(crate) struct Worker {
     pub(crate) settings: Settings,
     pub(crate) destinations: Destinations,
+    /// What opens what is encrypted, where the settings have it.
+    identities: Option<Identities>,
     pub(crate) tasks: Vec<VerifyTask>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -59,6 +62,7 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let sources = crate::wiring::sources(&settings, &clock);
         let destinations = crate::wiring::destinations(&settings)?;
+        let identities = crate::wiring::identities(&settings, None)?;
         let sharing = Sharing::new(&settings, &destinations, &clock);
         let interrupted = journal.close_interrupted(clock.now()).await?;
         for run in &interrupted {
@@ -73,7 +77,18 @@ impl Worker {
             .collect();
         dead_runs.dedup();
         let (tasks, runs_at_once) = (verify_tasks(&settings), runs_at_once.max(1));
-        Ok(Self { settings, destinations, tasks, journal, clock, sharing, dead_runs, sources, runs_at_once })
+        Ok(Self {
+            settings,
+            destinations,
+            identities,
+            tasks,
+            journal,
+            clock,
+            sharing,
+            dead_runs,
+            sources,
+            runs_at_once,
+        })
     }
 
     /// The job or the verify task of that name.

@@ -101,6 +101,14 @@ pub enum JobError {
         /// Why.
         why: String,
     },
+    /// A snapshot cannot be written anew to other recipients.
+    #[error("{id} cannot be re-encrypted: {why}")]
+    NotReencrypted {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// Why, and what would help.
+        why: String,
+    },
     /// A snapshot cannot be made whole again.
     #[error("{id} in {destination} cannot be repaired: {why}")]
     NotRepairable {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use convault_archive::{Damage, NamesKey};
-use convault_core::{AnomalyLimits, Manifest, Problem, TableDigest, TableNames, TableTotals};
+use convault_core::{AnomalyLimits, Manifest, Problem, TableDigest, TableNames, TableTotals, Verdict};
 
 /// As much of a hash that stands for an unknown name is shown to people.
 const SHOWN_DIGITS: usize = 12;
@@ -115,6 +115,27 @@ pub(crate) fn keyed_manifest(manifest: &Manifest, names: &NamesKey) -> Manifest 
     // In the order of their names, they would tell something of them.
     tables.sort_by(|a, b| (&a.component, &a.table).cmp(&(&b.component, &b.table)));
     Manifest { table_names: TableNames::Keyed, names_key: Some(names.id()), tables, ..manifest.clone() }
+}
+
+/// A manifest of a destination that was not encrypted, for one that is: sentences that may name tables are left out, too.
+pub(crate) fn hidden_manifest(manifest: &Manifest, names: &NamesKey) -> Manifest {
+    let mut hidden = keyed_manifest(manifest, names);
+    if let (TableNames::Plain, Verdict::Suspect { problems }) = (manifest.table_names, &mut hidden.verdict) {
+        problems.iter_mut().for_each(without_names);
+    }
+    hidden
+}
+
+/// Sentences of a destination that was not encrypted name tables and components; storage ids are no names.
+fn without_names(problem: &mut Problem) {
+    "what was found is not repeated here, since it may name tables".clone_into(&mut problem.what);
+    let is_damage = problem.kind == "source-damage";
+    problem.ids.retain(|id| is_damage && is_storage_id(id));
+}
+
+/// `kg2…`, or `kg2…: what is wrong with it`, without a component in front.
+pub(crate) fn is_storage_id(id: &str) -> bool {
+    !id.split(':').next().unwrap_or(id).contains('/')
 }
 
 /// The same limits for tables with hashed names.

@@ -23,12 +23,15 @@ mod keyed;
 mod lane;
 mod lease;
 mod mark;
+mod mirror;
+mod opens;
 mod pool;
 mod prepare;
 mod proof;
 mod prune;
 mod read;
 mod rebuild;
+mod reencrypt;
 mod repair;
 mod repository;
 mod settle;
@@ -52,8 +55,14 @@ pub use entry::StoredEntry;
 pub use error::{JobError, chain};
 pub use lease::{Attempt, HeldLease, Leases};
 pub use mark::{MarkRequest, mark};
+pub use mirror::{
+    Difference, Mirror, MirrorHistory, MirrorState, Mirrored, RestoreTarget, Restored, StateLine, difference,
+    difference_to_source, mirror, read_mirror_run, restore_mirror,
+};
+pub use opens::{EscrowedNames, OpenDepth, Opened, escrowed_names, prove_opens};
 pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
+pub use reencrypt::{OldSnapshot, ReencryptRules, Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
 pub use survey::{Folder, FolderState, Inventory, Snapshot, Survey, find, survey};
 pub use transfer::LEAST_UPLOAD_MEMORY_BYTES;

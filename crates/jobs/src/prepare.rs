@@ -136,17 +136,9 @@ pub(crate) async fn begin_in(
         fence: context.fence(),
         convault_version: job.version.clone(),
     };
-    let key = Layout::new(job.deployment.clone()).run_start(&context.id);
-    let what = format!("convault start {} {} {}", job.deployment, context.id, run.started);
     let written = ready.iter().map(|one| {
-        let (trust, store) = (&one.destination.trust, one.store().as_ref());
-        let record = serde_json::to_vec_pretty(&start(&one.repository));
-        let bytes = Bytes::from(record.expect("a start record has only string keys"));
-        let (key, what) = (&key, &what);
-        let write = async move {
-            trust.sign(store, key, &bytes, what, PutMode::IfAbsent).await?;
-            put_own(store, key, bytes, PutMode::IfAbsent).await
-        };
+        let start = start(&one.repository);
+        let write = async move { put_start(&one.destination, &start).await };
         tokio::time::timeout(job.stall_limit, write)
     });
     let written = context.or_stop(futures::future::join_all(written)).await?;
@@ -163,6 +155,17 @@ pub(crate) async fn begin_in(
         }
     }
     if begun.is_empty() { Err(JobError::AllDestinationsFailed(problems(&run.lost))) } else { Ok(begun) }
+}
+
+/// Writes the start record of a run, and before it its signature.
+pub(crate) async fn put_start(destination: &Destination, start: &RunStart) -> Result<(), JobError> {
+    let (trust, store) = (&destination.trust, destination.store.as_ref());
+    let key = Layout::new(start.deployment.clone()).run_start(&start.id);
+    let what = format!("convault start {} {} {}", start.deployment, start.id, start.started);
+    let record = serde_json::to_vec_pretty(start);
+    let bytes = Bytes::from(record.expect("a start record has only string keys"));
+    trust.sign(store, &key, &bytes, &what, PutMode::IfAbsent).await?;
+    put_own(store, &key, bytes, PutMode::IfAbsent).await
 }
 
 /// The good snapshots of all destinations, the newest first, each once: what the new one is compared with.

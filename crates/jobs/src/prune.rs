@@ -12,7 +12,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use tokio::time::Instant;
 
 use crate::{
-    Destination, Folder, FolderState, JobError, RunContext, Survey, repository,
+    Destination, Folder, FolderState, JobError, RunContext, Survey,
+    keyed::hidden_manifest,
+    repository,
     survey::{Snapshot, survey},
     sweep::sweep,
     trust::put_own,
@@ -236,7 +238,10 @@ async fn without_locked(
 }
 
 /// Until when any object of a snapshot is locked.
-async fn locked_until(destination: &Destination, manifest: &Manifest) -> Result<Option<Timestamp>, JobError> {
+pub(crate) async fn locked_until(
+    destination: &Destination,
+    manifest: &Manifest,
+) -> Result<Option<Timestamp>, JobError> {
     let layout = Layout::new(manifest.deployment.clone());
     let objects = manifest.objects.iter().map(|object| layout.object(&manifest.id, &object.name));
     let mut until = None;
@@ -386,6 +391,29 @@ pub async fn retain(
     prune(destination, &plan, rules, context).await
 }
 
+/// Removes one snapshot, whatever retention says of it, in the way that a prune does.
+pub(crate) async fn remove_one(
+    destination: &Destination,
+    manifest: &Manifest,
+    rules: &PruneRules,
+    context: &RunContext,
+) -> Result<Pruned, JobError> {
+    let now = context.clock.now();
+    let survey = survey(destination, &manifest.deployment, &rules.dead_runs, now).await?;
+    let mut plan = plan_from(destination, &manifest.deployment, &survey, rules, now).await?;
+    let staying = || survey.snapshots().filter(|snapshot| snapshot.manifest.id != manifest.id);
+    plan.known = Known {
+        manifests: staying().count() as u64,
+        good: staying().filter(|snapshot| snapshot.is_good()).count() as u64,
+    };
+    plan.removals = vec![manifest.clone()];
+    plan.locked.clear();
+    plan.unfinished.clear();
+    plan.leftovers.clear();
+    plan.old_records.clear();
+    prune(destination, &plan, rules, context).await
+}
+
 /// Carries a plan out. A record of it is written first; then, oldest snapshot first, the manifest goes, so that a
 /// snapshot is either whole or gone, and after it the objects it named. What is denied is held back and tried again
 /// by the next prune; any other failure ends the prune, and a repeated one goes on where it stopped.
@@ -449,6 +477,11 @@ async fn write_record(
         place: store.location(),
         what: "there is no convault.json; is the prefix right?".to_owned(),
     })?;
+    // The record outlives what it speaks of.
+    let told = |manifest: &Manifest| match &destination.encryption {
+        Some(encryption) => hidden_manifest(manifest, &encryption.names),
+        None => manifest.clone(),
+    };
     let record = PruneRecord {
         format: PRUNE_RECORD_FORMAT,
         run: context.id.clone(),
@@ -456,7 +489,7 @@ async fn write_record(
         deployment: plan.deployment.clone(),
         at: context.clock.now(),
         known: plan.known,
-        removals: plan.removals.clone(),
+        removals: plan.removals.iter().map(told).collect(),
         fence: context.fence(),
     };
     let key = Layout::new(plan.deployment.clone()).prune_record(&context.id);

@@ -1,27 +1,33 @@
 //! Makes a manifest again from a snapshot's own ZIP and index, by reading every byte of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use convault_archive::{Findings, Options};
+use bytes::{Bytes, BytesMut};
+use convault_archive::{
+    Findings, Options,
+    encryption::{Decryptor, Identities},
+};
 use convault_core::{
-    AnomalyLimits, Kind, Layout, MANIFEST_FORMAT, MIN_PART_BYTES, Manifest, ObjectInfo, ObjectRole, PartPlan,
-    Problem, ReadBack, RunEvent, RunId, RunStart, Sha256, Sha256Stream, SnapshotId, SourceFacts,
-    StoredObject, TableNames, Verdict, Verification, examine,
+    AnomalyLimits, Kind, Layout, MANIFEST_FORMAT, MIN_PART_BYTES, Manifest, ObjectInfo, ObjectRole, Problem,
+    ReadBack, RunEvent, RunId, RunStart, Sha256, Sha256Stream, SnapshotId, SourceFacts, Store, StoredObject,
+    TableNames, Verdict, Verification,
 };
 use jiff::Timestamp;
 
 use crate::{
-    Destination, Folder, JobError, RunContext, Survey,
+    Destination, Encryption, Folder, JobError, RunContext, Survey,
+    access::not_opened,
     analysis::Analysis,
     contents, coverage,
-    fan_out::FanOut,
+    group::{Group, Outline, Sending},
+    judged::judge,
     keyed::Naming,
-    read::{ObjectReader, check_object},
+    read::ObjectReader,
     settle::{Expected, prove},
 };
 
-/// An index that is made again is sent in parts of this size.
-const INDEX_PLAN: PartPlan = PartPlan { part_bytes: MIN_PART_BYTES, parts_in_memory: 2 };
+/// Memory for parts of an index that is made again.
+const INDEX_BYTES: u64 = 2 * MIN_PART_BYTES;
 
 /// What a rebuilt manifest cannot be told by the data, and how to look at the rest.
 pub(crate) struct Rebuild<'a> {
@@ -31,28 +37,29 @@ pub(crate) struct Rebuild<'a> {
     pub(crate) limits: &'a AnomalyLimits,
     pub(crate) version: &'a str,
     pub(crate) stall_limit: Duration,
+    /// What opens encrypted snapshots, where somebody may.
+    pub(crate) identities: Option<&'a Identities>,
     pub(crate) context: &'a RunContext,
 }
 
 impl Rebuild<'_> {
     /// The manifest of what lies in `folder`. An index that is missing is made again and stored; one that does not
-    /// belong to the ZIP is an error, and so is a ZIP that is not whole.
+    /// belong to the ZIP is an error, and so is a ZIP that is not whole. What is encrypted is opened with an identity.
     pub(crate) async fn manifest(&self, folder: &Folder, layout: &Layout) -> Result<Manifest, JobError> {
         let id = &folder.id;
         let zip = zip_of(folder).ok_or_else(|| self.hopeless(id, "there is no ZIP in its folder"))?;
         let zip_name = name_of(zip).to_owned();
         let snapshot_ts_ns =
             timestamp_of(&zip_name).ok_or_else(|| self.hopeless(id, "its ZIP has no time in its name"))?;
-        let index_key = layout.object(id, Layout::INDEX_NAME);
-        let index = folder.objects.iter().find(|object| object.key == index_key);
-        let read = self.read(zip, index, &index_key, id).await?;
+        let sealed = self.sealed(&zip_name, id)?;
+        let read = self.read(zip, folder, layout, sealed).await?;
         let now = self.context.clock.now();
         let objects = vec![
             StoredObject {
                 name: zip_name,
                 role: ObjectRole::Snapshot,
                 size_bytes: zip.size_bytes,
-                sha256: read.findings.sha256,
+                sha256: read.zip_sha256,
                 read_back: ReadBack::Data,
                 store_tag: zip.etag.clone(),
             },
@@ -60,58 +67,75 @@ impl Rebuild<'_> {
         ];
         let manifest =
             self.compose(id, layout, folder.start.as_ref(), snapshot_ts_ns, &read.findings, objects, now);
-        Ok(self.judged(manifest))
+        Ok(self.judged(manifest, &read.findings, sealed))
     }
 
     fn hopeless(&self, id: &SnapshotId, why: &str) -> JobError {
         JobError::NotRepairable {
             id: id.clone(),
             destination: self.destination.store.destination().to_string(),
-            why: format!("no other destination has it, and {why}"),
+            why: format!("no other destination has the same bytes of it, and {why}"),
         }
+    }
+
+    /// What is needed where the ZIP is encrypted; `None` where it is not.
+    fn sealed(&self, zip_name: &str, id: &SnapshotId) -> Result<Option<Sealed<'_>>, JobError> {
+        if !zip_name.ends_with(Layout::ENCRYPTED_SUFFIX) {
+            return Ok(None);
+        }
+        let identities = self.identities.ok_or_else(|| {
+            self.hopeless(
+                id,
+                "it is encrypted: to read what is in it takes an identity, so repair it on a machine that has one \
+                 (setting encryption.identity)",
+            )
+        })?;
+        let encryption = self.destination.encryption.as_ref().ok_or_else(|| {
+            self.hopeless(
+                id,
+                "it is encrypted, but the settings name no recipients for its destination (`encrypt_to`)",
+            )
+        })?;
+        Ok(Some(Sealed { identities, encryption }))
     }
 
     async fn read(
         &self,
         zip: &ObjectInfo,
-        index: Option<&ObjectInfo>,
-        index_key: &str,
-        id: &SnapshotId,
+        folder: &Folder,
+        layout: &Layout,
+        sealed: Option<Sealed<'_>>,
     ) -> Result<ReadAgain, JobError> {
-        let store = &self.destination.store;
-        let mut made = Sha256Stream::new();
-        let mut made_bytes = 0;
+        let id = &folder.id;
+        let group = Group {
+            encryption: sealed.map(|sealed| Arc::clone(sealed.encryption)),
+            stores: vec![Arc::clone(&self.destination.store)],
+        };
+        let index_key = layout.object(id, &group.object_name(Layout::INDEX_NAME));
+        let index = folder.objects.iter().find(|object| object.key == index_key);
+        let outline = Outline {
+            layout,
+            id,
+            name: Layout::INDEX_NAME,
+            role: ObjectRole::Index,
+            length_bytes: None,
+            budget_bytes: INDEX_BYTES,
+            stall_limit: self.stall_limit,
+        };
+        let mut made = Made::default();
         let mut sending = match index {
             Some(_) => None,
-            None => Some(FanOut::begin(std::slice::from_ref(store), index_key, INDEX_PLAN, self.stall_limit)),
+            None => Some(Sending::begin(&group, &outline)?),
         };
         let read = async {
-            let mut reader = ObjectReader::new(store.as_ref(), zip.key.clone(), zip.size_bytes);
-            let mut analysis =
-                Analysis::new(Options { announced_bytes: Some(zip.size_bytes), ..Options::default() });
-            let mut done_bytes = 0;
-            while let Some(chunk) = self.context.or_stop(reader.next()).await?? {
-                done_bytes += chunk.len() as u64;
-                self.context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(zip.size_bytes) });
-                let ready = analysis.push(chunk).await?;
-                made.update(&ready);
-                made_bytes += ready.len() as u64;
-                if let Some(sending) = &mut sending {
-                    sending.write(&ready).await?;
-                }
+            let read = self.read_zip(zip, sealed, &mut made, &mut sending).await?;
+            if let Some(sending) = &mut sending {
+                sending.end().await?;
             }
-            let (found, rest) = analysis.finish().await?;
-            for piece in &rest {
-                made.update(piece);
-                made_bytes += piece.len() as u64;
-                if let Some(sending) = &mut sending {
-                    sending.write(piece).await?;
-                }
-            }
-            Ok::<_, JobError>(found.findings)
+            Ok::<_, JobError>(read)
         };
-        let findings = match read.await {
-            Ok(findings) => findings,
+        let (findings, zip_sha256) = match read.await {
+            Ok(read) => read,
             Err(error) => {
                 if let Some(sending) = sending {
                     sending.abort().await;
@@ -121,57 +145,84 @@ impl Rebuild<'_> {
                 );
             }
         };
-        let sha256 = made.finish();
         let index = match (index, sending) {
-            (Some(index), _) => self.compare_index(index, made_bytes, sha256, id).await?,
-            (None, Some(sending)) => self.store_index(sending, index_key, made_bytes, sha256).await?,
+            (Some(index), _) => self.compare_index(index, made, sealed, id).await?,
+            (None, Some(sending)) => self.store_index(sending, index_key).await?,
             (None, None) => unreachable!("where there is no index, one is being sent"),
         };
-        Ok(ReadAgain { findings, index })
+        Ok(ReadAgain { findings, zip_sha256, index })
+    }
+
+    /// Reads the whole ZIP; gives what is in it, and the SHA-256 of what is stored.
+    async fn read_zip(
+        &self,
+        zip: &ObjectInfo,
+        sealed: Option<Sealed<'_>>,
+        made: &mut Made,
+        sending: &mut Option<Sending>,
+    ) -> Result<(Findings, Sha256), JobError> {
+        let mut reader = Opening::new(self.destination.store.as_ref(), zip, sealed);
+        let announced_bytes = sealed.is_none().then_some(zip.size_bytes);
+        let mut analysis = Analysis::new(Options { announced_bytes, ..Options::default() });
+        let mut done_bytes = 0;
+        while let Some(chunk) = self.context.or_stop(reader.next()).await?? {
+            done_bytes += chunk.len() as u64;
+            self.context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(zip.size_bytes) });
+            let ready = analysis.push(chunk).await?;
+            made.take(&ready, sending).await?;
+        }
+        let (found, rest) = analysis.finish().await?;
+        for piece in &rest {
+            made.take(piece, sending).await?;
+        }
+        Ok((found.findings, reader.stored.finish()))
     }
 
     /// An index made again from the same ZIP has the same bytes.
     async fn compare_index(
         &self,
         index: &ObjectInfo,
-        size_bytes: u64,
-        sha256: Sha256,
+        made: Made,
+        sealed: Option<Sealed<'_>>,
         id: &SnapshotId,
     ) -> Result<StoredObject, JobError> {
-        let checked =
-            check_object(self.destination.store.as_ref(), index.key.clone(), size_bytes, &sha256).await;
-        match checked {
-            Ok(()) => Ok(StoredObject {
-                name: Layout::INDEX_NAME.to_owned(),
-                role: ObjectRole::Index,
-                size_bytes,
-                sha256,
-                read_back: ReadBack::Data,
-                store_tag: index.etag.clone(),
-            }),
-            Err(JobError::Damaged { .. }) => Err(self.hopeless(
+        let wrong = || {
+            self.hopeless(
                 id,
                 "its index is damaged or was not made from its ZIP; if the ZIP is known to be right, remove the index \
                  and repair again",
-            )),
-            Err(error) => Err(error),
+            )
+        };
+        let mut reader = Opening::new(self.destination.store.as_ref(), index, sealed);
+        let mut there = Sha256Stream::new();
+        loop {
+            match self.context.or_stop(reader.next()).await? {
+                Ok(Some(chunk)) => there.update(&chunk),
+                Ok(None) => break,
+                Err(JobError::Damaged { .. } | JobError::Encrypted { .. }) => return Err(wrong()),
+                Err(error) => return Err(error),
+            }
         }
+        if there.finish() != made.sha256.finish() {
+            return Err(wrong());
+        }
+        Ok(StoredObject {
+            name: name_of(index).to_owned(),
+            role: ObjectRole::Index,
+            size_bytes: index.size_bytes,
+            sha256: reader.stored.finish(),
+            read_back: ReadBack::Data,
+            store_tag: index.etag.clone(),
+        })
     }
 
-    async fn store_index(
-        &self,
-        sending: FanOut,
-        key: &str,
-        size_bytes: u64,
-        sha256: Sha256,
-    ) -> Result<StoredObject, JobError> {
+    async fn store_index(&self, sending: Sending, key: String) -> Result<StoredObject, JobError> {
         let mut sent = sending.close(true, &self.context.stop).await;
-        let lane = sent.lanes.pop().expect("it has one destination");
+        let expected = Expected::of(&sent);
+        let lane = sent.sent.lanes.pop().expect("it has one destination");
         let finishing = lane.result.map_err(|error| error.into_job_error(&self.context.stop))?;
         let stored = finishing.finish().await?;
-        let expected =
-            Expected { name: Layout::INDEX_NAME.to_owned(), role: ObjectRole::Index, size_bytes, sha256 };
-        prove(self.destination.store.as_ref(), key.to_owned(), &stored, &expected, self.context).await
+        prove(self.destination.store.as_ref(), key, &stored, &expected, self.context).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything a manifest speaks of comes together here")]
@@ -229,7 +280,7 @@ impl Rebuild<'_> {
             secrets: None,
             reencrypted_from: None,
             verification: Verification { at: now, checks },
-            verdict: contents::verdict(contents::damage(findings, &[], Naming::Plain)),
+            verdict: Verdict::Good,
             // Not that of this run: beside the first run's start record it would fence off what came in between.
             fence: start.as_ref().and_then(|start| start.fence),
             erasure: 0,
@@ -238,31 +289,100 @@ impl Rebuild<'_> {
 
     /// What was suspect does not become good by losing its manifest, and what nobody had signed does not become
     /// trusted by being found here.
-    fn judged(&self, mut manifest: Manifest) -> Manifest {
+    fn judged(&self, manifest: Manifest, findings: &Findings, sealed: Option<Sealed<'_>>) -> Manifest {
         let before = self.survey.good().into_iter().map(|snapshot| &snapshot.manifest);
         let before: Vec<&Manifest> =
             before.filter(|other| other.snapshot_ts_ns < manifest.snapshot_ts_ns).collect();
-        let mut found = examine(&manifest, &before, self.limits).problems;
-        if manifest.source.instance == "unknown" {
-            found.retain(|problem| problem.kind != "instance-changed");
+        let names = sealed.map(|sealed| &sealed.encryption.names);
+        let is_unknown = manifest.source.instance == "unknown";
+        let damage = [Naming::Plain, names.map_or(Naming::Plain, Naming::Keyed)]
+            .map(|naming| [contents::damage(findings, &[], naming), self.unsigned()].concat());
+        let judged = judge(manifest, damage, &before, self.limits, names);
+        let mut manifest = judged.manifest(sealed.map(|sealed| sealed.encryption.as_ref()));
+        if let (true, Verdict::Suspect { problems }) = (is_unknown, &mut manifest.verdict) {
+            problems.retain(|problem| problem.kind != "instance-changed");
+            manifest.verdict = contents::verdict(std::mem::take(problems));
         }
-        if self.destination.trust.is_required() {
-            found.push(Problem {
-                kind: "rebuilt".to_owned(),
-                what: "its signed manifest was lost and no signed copy is left, so that nobody vouches for its content; \
-                       look at it, then `convault accept` it"
-                    .to_owned(),
-                ids: Vec::new(),
-            });
-        }
-        manifest.verdict =
-            contents::with_more(std::mem::replace(&mut manifest.verdict, Verdict::Good), found);
         manifest
+    }
+
+    /// Nobody vouches for what lost its signed manifest.
+    fn unsigned(&self) -> Vec<Problem> {
+        if !self.destination.trust.is_required() {
+            return Vec::new();
+        }
+        vec![Problem {
+            kind: "rebuilt".to_owned(),
+            what: "its signed manifest was lost and no signed copy is left, so that nobody vouches for its content; \
+                   look at it, then `convault accept` it"
+                .to_owned(),
+            ids: Vec::new(),
+        }]
+    }
+}
+
+/// What opens an encrypted snapshot, and encrypts what is made again of it.
+#[derive(Clone, Copy)]
+struct Sealed<'a> {
+    identities: &'a Identities,
+    encryption: &'a Arc<Encryption>,
+}
+
+/// An object being read to its end without a manifest, opened where it is encrypted.
+struct Opening<'a> {
+    reader: ObjectReader<'a>,
+    decryptor: Option<Decryptor>,
+    recipients: Vec<String>,
+    /// Over the bytes as they are stored.
+    stored: Sha256Stream,
+}
+
+impl<'a> Opening<'a> {
+    fn new(store: &'a dyn Store, object: &ObjectInfo, sealed: Option<Sealed<'_>>) -> Self {
+        let recipients = sealed.iter().flat_map(|sealed| sealed.encryption.recipients.iter());
+        Self {
+            reader: ObjectReader::new(store, object.key.clone(), object.size_bytes),
+            decryptor: sealed.map(|sealed| Decryptor::new(sealed.identities)),
+            recipients: recipients.map(ToString::to_string).collect(),
+            stored: Sha256Stream::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, JobError> {
+        let chunk = self.reader.next().await?;
+        if let Some(chunk) = &chunk {
+            self.stored.update(chunk);
+        }
+        let mut plain = BytesMut::new();
+        let opened = match (chunk, &mut self.decryptor) {
+            (chunk, None) => return Ok(chunk),
+            (Some(chunk), Some(decryptor)) => decryptor.push(&chunk, &mut plain),
+            (None, decryptor) => decryptor.take().expect("it was there above").finish(&mut plain),
+        };
+        opened.map_err(|error| not_opened(&error, self.reader.place(), &self.recipients))?;
+        Ok(Some(plain.freeze()))
+    }
+}
+
+/// An index as it is made again.
+#[derive(Default)]
+struct Made {
+    sha256: Sha256Stream,
+}
+
+impl Made {
+    async fn take(&mut self, piece: &[u8], sending: &mut Option<Sending>) -> Result<(), JobError> {
+        self.sha256.update(piece);
+        match sending {
+            Some(sending) => sending.write(piece).await,
+            None => Ok(()),
+        }
     }
 }
 
 struct ReadAgain {
     findings: Findings,
+    zip_sha256: Sha256,
     index: StoredObject,
 }
 
@@ -277,7 +397,8 @@ fn name_of(object: &ObjectInfo) -> &str {
     object.key.rsplit('/').next().unwrap_or(&object.key)
 }
 
-/// `snapshot_<ts>.zip` says when it was taken.
+/// `snapshot_<ts>.zip`, with `.age` or without, says when it was taken.
 fn timestamp_of(zip_name: &str) -> Option<i64> {
+    let zip_name = zip_name.strip_suffix(Layout::ENCRYPTED_SUFFIX).unwrap_or(zip_name);
     zip_name.strip_prefix("snapshot_")?.strip_suffix(".zip")?.parse().ok()
 }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
+use convault_archive::encryption::Identities;
 use convault_core::{
     AnomalyLimits, DeploymentName, Layout, Manifest, MarkKind, ObjectInfo, PartPlan, PutMode, ReadBack,
     RunPhase, Sha256, SnapshotId, Standing, Store, StoreErrorKind, StoredObject,
@@ -31,6 +32,8 @@ pub struct RepairRules {
     pub upload_memory_bytes: u64,
     /// How long a destination may take no data.
     pub stall_limit: Duration,
+    /// What opens encrypted snapshots, where somebody may: a manifest is only made again of what can be read.
+    pub identities: Option<Identities>,
     /// What looks wrong beside the last good snapshot: a manifest made again is judged as a new one is.
     pub anomaly: AnomalyLimits,
 }
@@ -138,7 +141,7 @@ impl Repair<'_> {
             return self.mark(folder, snapshot.manifest_sha256, tags).await;
         }
         let layout = Layout::new(self.deployment.clone());
-        if let Some(manifest) = self.copy_elsewhere(&folder.id) {
+        if let Some(manifest) = self.copy_elsewhere(folder) {
             let (objects, _) = self.objects(manifest, folder).await?;
             let repository = self.repository().await?;
             let manifest = Manifest { objects, repository, ..manifest.clone() };
@@ -154,6 +157,7 @@ impl Repair<'_> {
             limits: &self.rules.anomaly,
             version: &self.rules.version,
             stall_limit: self.rules.stall_limit,
+            identities: self.rules.identities.as_ref(),
             context: self.context,
         };
         let manifest = rebuild.manifest(folder, &layout).await?;
@@ -164,9 +168,21 @@ impl Repair<'_> {
         Ok(repository::open_or_make(self.destination, &self.context.id).await?.repository)
     }
 
-    /// The manifest of the same snapshot in another destination, where it is sound.
-    fn copy_elsewhere(&self, id: &SnapshotId) -> Option<&Manifest> {
-        self.sources(id).map(|(_, manifest)| manifest).next()
+    /// The manifest of the same snapshot in another destination, where it is sound and speaks of the same bytes: those
+    /// that were encrypted to the same recipients, or lie here already. What is not encrypted never comes to where
+    /// everything is.
+    fn copy_elsewhere(&self, folder: &Folder) -> Option<&Manifest> {
+        let recipients =
+            self.destination.encryption.iter().flat_map(|encryption| encryption.recipients.iter());
+        let recipients: Vec<String> = recipients.map(ToString::to_string).collect();
+        let layout = Layout::new(self.deployment.clone());
+        let is_here = |manifest: &Manifest| {
+            let keys = manifest.objects.iter().map(|object| layout.object(&manifest.id, &object.name));
+            keys.into_iter().all(|key| folder.objects.iter().any(|object| object.key == key))
+        };
+        self.sources(&folder.id)
+            .map(|(_, manifest)| manifest)
+            .find(|manifest| manifest.recipients == recipients || is_here(manifest))
     }
 
     /// Every other destination that has the snapshot undamaged. A suspect one is as good a copy as a good one.

@@ -32,7 +32,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    fn of(object: &SentObject) -> Self {
+    pub(crate) fn of(object: &SentObject) -> Self {
         Self {
             name: object.name.clone(),
             role: object.role,
@@ -62,6 +62,16 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
+    /// Of one destination, whose objects are locked like this.
+    pub(crate) fn new(destination: &Destination, repository: RunId, lock: Option<Lock>) -> Self {
+        Self { destination: destination.clone(), repository, lock, own: Vec::new() }
+    }
+
+    /// The repository that its manifests name.
+    pub(crate) fn repository(&self) -> &RunId {
+        &self.repository
+    }
+
     /// What the settings ask for, for the snapshot of `manifest`.
     pub(crate) fn of(ready: &Ready, job: &BackupJob, manifest: &Manifest, now: Timestamp) -> Self {
         let destination = ready.destination.clone();

@@ -7,12 +7,14 @@ mod check;
 mod choose;
 #[cfg(feature = "simulator")]
 mod demo;
+mod doctor;
 mod download;
 mod hold;
 mod keygen;
 mod list;
 mod mark;
 mod prune;
+mod reencrypt;
 mod repair;
 mod run;
 mod show;
@@ -86,6 +88,8 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Repair(repair) => repair::repair(&surroundings, repair).await,
         Verb::Keygen { kind } => keygen::keygen(&surroundings, kind),
         Verb::Download(download) => download::download(&surroundings, download).await,
+        Verb::Reencrypt(reencrypt) => reencrypt::reencrypt(&surroundings, reencrypt).await,
+        Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,
         Verb::Status => status::status(&surroundings).await,
         Verb::Check => check::check(&surroundings),
         #[cfg(feature = "simulator")]

@@ -60,6 +60,7 @@ impl Worker {
             version: VERSION.to_owned(),
             upload_memory_bytes: self.upload_memory_bytes(),
             stall_limit: self.settings.daemon.stall_limit,
+            identities: self.identities.clone(),
             anomaly: deployment.map(|deployment| deployment.anomaly.clone()).unwrap_or_default(),
         };
         let only = order.request.snapshot.as_ref();

@@ -102,6 +102,7 @@ impl House {
 
     async fn repair(&self, others: &[Destination]) -> RepairReport {
         let rules = RepairRules {
+            identities: None,
             version: "0".to_owned(),
             upload_memory_bytes: job().upload_memory_bytes,
             stall_limit: job().stall_limit,

@@ -11,7 +11,10 @@ use convault_core::{
     AnomalyLimits, Manifest, ObjectRole, RunOutcome, RunRecord, Secret, StoreErrorKind, TableLimits,
     TableNames, Verdict,
 };
-use convault_jobs::{Access, BackupJob, Destination, Encryption, JobError, StoredEntry, VerifyDepth};
+use convault_jobs::{
+    Access, BackupJob, Destination, Encryption, JobError, OldSnapshot, PruneRules, ReencryptRules,
+    Reencrypted, RepairRules, StoredEntry, VerifyDepth,
+};
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
 use crate::{
@@ -394,4 +397,219 @@ async fn a_stored_file_is_found_by_its_id() {
     let mut output = Vec::new();
     entry.write(&mut output, "memory", &Run::new().context).await.unwrap();
     assert_eq!(output.len(), TWO_PARTS);
+}
+
+fn repair_rules(identities: Option<&Identities>) -> RepairRules {
+    RepairRules {
+        version: "0.0.0".to_owned(),
+        upload_memory_bytes: job().upload_memory_bytes,
+        stall_limit: job().stall_limit,
+        anomaly: AnomalyLimits::default(),
+        identities: identities.cloned(),
+    }
+}
+
+async fn delete(store: &MemoryStore, key: &str) {
+    convault_core::Store::delete(store, key).await.unwrap();
+}
+
+async fn repaired(
+    here: &Destination,
+    others: &[Destination],
+    manifest: &Manifest,
+    identities: Option<&Identities>,
+) -> Result<(), String> {
+    let rules = repair_rules(identities);
+    let context = Run::new().context;
+    let only = Some(&manifest.id);
+    let report =
+        convault_jobs::repair(here, others, &manifest.deployment, only, &rules, &context).await.unwrap();
+    match report.failed.first() {
+        Some((_, why)) => Err(why.clone()),
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_comes_from_the_same_recipients_and_never_from_a_plain_copy() {
+    let anna = Reader::new();
+    let stores = ["plain", "near", "far"].map(memory);
+    let to = [destination(&stores[0]), encrypted(&stores[1], &[&anna]), encrypted(&stores[2], &[&anna])];
+    good(&FakeSource::of(sound(TWO_PARTS)), &to).await;
+    let manifest = only_snapshot(&stores[2]).await;
+    let layout = convault_core::Layout::new(manifest.deployment.clone());
+    delete(&stores[2], &layout.manifest(&manifest.id)).await;
+    delete(&stores[2], &layout.run_start(&manifest.id)).await;
+    delete(&stores[2], &key_of(&manifest, ObjectRole::Snapshot)).await;
+    let why = repaired(&to[2], &to[..1], &manifest, None).await.unwrap_err();
+    assert!(why.contains("there is no ZIP"), "{why}");
+    let plain = stores[2].keys().into_iter().find(|key| key.ends_with(".zip"));
+    assert_eq!(plain, None, "nothing that is not encrypted came in");
+    repaired(&to[2], &to[..2], &manifest, None).await.unwrap();
+    assert_whole(&stores[2], 1).await;
+    let again = only_snapshot(&stores[2]).await;
+    assert_eq!((again.recipients, again.tables), (manifest.recipients, manifest.tables));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_of_what_is_encrypted_is_made_again_with_an_identity_only() {
+    let (anna, stranger) = (Reader::new(), Reader::new());
+    for without_index in [false, true] {
+        let store = memory("anna");
+        let to = encrypted(&store, &[&anna]);
+        good(&FakeSource::of(of_tables(&[("invoices", 900), ("mailer/letters", 3)])), &[to.clone()]).await;
+        let manifest = only_snapshot(&store).await;
+        let layout = convault_core::Layout::new(manifest.deployment.clone());
+        // Without its start record as well, it is no run that goes on or was cut off.
+        delete(&store, &layout.manifest(&manifest.id)).await;
+        delete(&store, &layout.run_start(&manifest.id)).await;
+        if without_index {
+            delete(&store, &key_of(&manifest, ObjectRole::Index)).await;
+        }
+        let why = repaired(&to, &[], &manifest, None).await.unwrap_err();
+        assert!(why.contains("takes an identity"), "{why}");
+        let why = repaired(&to, &[], &manifest, Some(&stranger.identities)).await.unwrap_err();
+        assert!(why.contains("encrypted to other recipients"), "{why}");
+        repaired(&to, &[], &manifest, Some(&anna.identities)).await.unwrap();
+        assert_whole(&store, 1).await;
+        let again = only_snapshot(&store).await;
+        assert_eq!((&again.recipients, &again.tables), (&manifest.recipients, &manifest.tables));
+        assert_eq!((again.table_names, &again.names_key), (TableNames::Keyed, &Some(names().id())));
+        assert_eq!(
+            again.object(ObjectRole::Snapshot).unwrap().sha256,
+            manifest.object(ObjectRole::Snapshot).unwrap().sha256
+        );
+        let index = opened(&object_of(&store, &again, ObjectRole::Index), &anna);
+        assert!(!index.is_empty());
+    }
+}
+
+fn reencrypt_rules(keep_old: bool) -> ReencryptRules {
+    ReencryptRules {
+        version: "0.0.0".to_owned(),
+        upload_memory_bytes: job().upload_memory_bytes,
+        stall_limit: job().stall_limit,
+        keep_old,
+        prune: PruneRules::new(convault_core::Keep::default(), jiff::tz::TimeZone::UTC),
+    }
+}
+
+async fn reencrypted(
+    to: &Destination,
+    manifest: &Manifest,
+    reader: &Reader,
+    keep_old: bool,
+) -> Result<Reencrypted, JobError> {
+    let (rules, context) = (reencrypt_rules(keep_old), Run::new().context);
+    let (deployment, id) = (&manifest.deployment, &manifest.id);
+    convault_jobs::reencrypt(to, deployment, id, &reader.identities, &rules, &context).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recipient_is_dropped_and_another_added_by_a_new_snapshot_in_place_of_the_old() {
+    let (anna, boris, clara) = (Reader::new(), Reader::new(), Reader::new());
+    let store = memory("vault");
+    let before = encrypted(&store, &[&anna, &boris]);
+    let zip = of_tables(&[("invoices", 900), ("mailer/letters", 3)]);
+    good(&FakeSource::of(zip.clone()), &[before]).await;
+    let old = only_snapshot(&store).await;
+    let hold = convault_jobs::MarkRequest {
+        until: None,
+        ..convault_jobs::MarkRequest::new(
+            old.deployment.clone(),
+            old.id.clone(),
+            convault_core::MarkKind::Hold,
+            "the audit",
+        )
+    };
+    convault_jobs::mark(&destination(&store), &hold, &Run::new().context).await.unwrap();
+
+    // Anna has lost her identity: Boris alone still reads everything, and puts Clara in her place.
+    let after = encrypted(&store, &[&boris, &clara]);
+    let error = reencrypted(&after, &old, &clara, false).await.unwrap_err();
+    assert!(matches!(error, JobError::Encrypted { .. }), "{error}");
+    assert_eq!(only_snapshot(&store).await, old, "a failure changes nothing");
+    let done = reencrypted(&after, &old, &boris, false).await.unwrap();
+    assert_eq!(done.old, OldSnapshot::Removed);
+    let new = only_snapshot(&store).await;
+    assert_eq!((&new.id, &new.reencrypted_from), (&done.id, &Some(old.id.clone())));
+    assert_eq!(
+        (new.snapshot_ts_ns, &new.tags, &new.job, &new.due, new.totals, &new.tables),
+        (old.snapshot_ts_ns, &old.tags, &old.job, &old.due, old.totals, &old.tables)
+    );
+    assert_eq!(new.recipients, {
+        let mut recipients = vec![boris.public.clone(), clara.public.clone()];
+        recipients.sort();
+        recipients
+    });
+    for reader in [&boris, &clara] {
+        let given = given(&store, &new, Access::Opened(Some(&reader.identities))).await.unwrap();
+        assert_eq!(given, zip, "losing one of several recipients loses nothing");
+    }
+    assert!(given(&store, &new, Access::Opened(Some(&anna.identities))).await.is_err());
+    let survey = crate::bench::surveyed(&store).await;
+    let folder = survey.folders.iter().find(|folder| folder.id == new.id).unwrap();
+    assert!(folder.snapshot().unwrap().judgement.hold.is_some(), "a hold holds for the new one");
+    let of_old = |key: &String| key.contains(old.id.as_str()) && !key.starts_with("crm/prunes/");
+    assert!(!store.keys().iter().any(of_old), "{:?}", store.keys());
+    assert_whole(&store, 1).await;
+    let error = reencrypted(&after, &new, &boris, false).await.unwrap_err();
+    assert!(error.to_string().contains("encrypted to these recipients already"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_in_plain_is_encrypted_later_and_leaves_no_name_behind() {
+    let anna = Reader::new();
+    let store = memory("vault");
+    let before = [("invoices", 900), ("patients", 20)];
+    good(&FakeSource::of(of_tables(&before)), &[destination(&store)]).await;
+    let suspect = FakeSource::of(of_tables(&before[..1])).days_later(1);
+    assert_eq!(back_up(&suspect, &[destination(&store)]).await.outcome, Some(RunOutcome::Suspect));
+    let to = encrypted(&store, &[&anna]);
+    for manifest in snapshots(&store).await {
+        assert!(convault_jobs::needs_reencryption(&to, &manifest));
+        reencrypted(&to, &manifest, &anna, false).await.unwrap();
+    }
+    let after = snapshots(&store).await;
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().all(|manifest| !convault_jobs::needs_reencryption(&to, manifest)));
+    assert!(matches!(after[1].verdict, Verdict::Suspect { .. }), "what was suspect stays it");
+    for key in store.keys() {
+        let bytes = store.contents(&key).unwrap();
+        for word in ["invoices", "patients"] {
+            assert!(!bytes.windows(word.len()).any(|window| window == word.as_bytes()), "{key}: {word}");
+        }
+    }
+    // The gate compares with it on the next night.
+    let record = back_up(&FakeSource::of(of_tables(&before)).days_later(2), &[to]).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_snapshot_that_is_locked_stays_until_its_lock_ends() {
+    let (anna, boris) = (Reader::new(), Reader::new());
+    let store = memory("vault").with_locks(None);
+    let keep = convault_core::Keep { last: 3, ..convault_core::Keep::default() };
+    let locked = |readers: &[&Reader]| Destination {
+        object_lock: Some(convault_core::LockMode::Compliance),
+        ..encrypted(&store, readers)
+    };
+    let job = BackupJob {
+        keep,
+        expected_interval: Some(std::time::Duration::from_hours(24)),
+        keep_until: Some(jiff::Timestamp::now() + jiff::SignedDuration::from_hours(240)),
+        ..wide_job()
+    };
+    let source = FakeSource::of(sound(SMALL)).taken_at(jiff::Timestamp::now());
+    let record = convault_jobs::backup(&job, &source, &[locked(&[&anna])], &Run::new().context).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
+    let old = only_snapshot(&store).await;
+    let to = locked(&[&anna, &boris]);
+    let done = reencrypted(&to, &old, &anna, false).await.unwrap();
+    let OldSnapshot::Locked(until) = done.old else { panic!("{done:?}") };
+    assert!(until > jiff::Timestamp::now() + jiff::SignedDuration::from_hours(200), "{until}");
+    assert_whole(&store, 2).await;
+    let new = snapshots(&store).await.into_iter().find(|manifest| manifest.id == done.id).unwrap();
+    let lock = convault_core::Store::lock(&store, &key_of(&new, ObjectRole::Snapshot)).await.unwrap();
+    assert_eq!(lock.map(|lock| lock.until), Some(until), "the new one is locked as long as the old");
 }
