@@ -305,7 +305,7 @@ pub(crate) async fn prove(
 
 /// Locks the objects, then writes the signature and the manifest, which makes the snapshot exist. Gives the bytes
 /// stored in all.
-async fn write_manifest(
+pub(crate) async fn write_manifest(
     protection: &Protection,
     mut objects: Vec<StoredObject>,
     manifest: &Manifest,
