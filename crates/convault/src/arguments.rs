@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use convault_core::{DeploymentName, DestinationName, JobName, SnapshotId};
+use convault_core::{DeploymentName, DestinationName, JobName, MirrorName, RunId, SnapshotId};
 use jiff::Timestamp;
 
 const AFTER_HELP: &str = "\
@@ -61,6 +61,12 @@ pub(crate) enum Verb {
     Reencrypt(Reencrypt),
     /// Try everything that backups, and reading them, will need
     Doctor(Doctor),
+    /// Mirrors of media: bring one up to date, and see, compare and restore its states
+    Mirror {
+        /// What to do
+        #[command(subcommand)]
+        deed: Mirror,
+    },
     /// Show what the daemon knows of its jobs and destinations
     Status,
     /// Check the settings, and show what holds and where it came from
@@ -291,6 +297,74 @@ pub(crate) struct Doctor {
     pub(crate) full: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mirror {
+    /// Bring a mirror up to date now, and wait for it
+    Run {
+        /// The mirror, as the settings name it
+        mirror: MirrorName,
+        /// What has vanished or changed is right, however much it is: somebody looked at `convault mirror diff`
+        #[arg(long)]
+        release_brake: bool,
+    },
+    /// List the runs of a mirror, and what can be restored
+    Runs {
+        /// The mirror, as the settings name it
+        mirror: MirrorName,
+    },
+    /// List the objects of a state
+    List {
+        #[command(flatten)]
+        state: OneState,
+        #[command(flatten)]
+        identity: IdentityFile,
+    },
+    /// Compare the source as it is now with the newest state, or two states: what was added, changed and removed
+    Diff {
+        #[command(flatten)]
+        state: OneState,
+        /// Compare the state as of this with that of `--as-of`, or with the newest
+        #[arg(long, value_name = "TIME|RUN", value_parser = parse_moment)]
+        since: Option<Moment>,
+        #[command(flatten)]
+        identity: IdentityFile,
+    },
+    /// Give the objects of a state back, each checked against its SHA-256
+    Restore {
+        #[command(flatten)]
+        state: OneState,
+        /// Where to: a folder, which is made (with a slash in it, such as `./media`), the name of a destination, or
+        /// `source`
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        /// Write over objects there that are not the same; without it they are left as they are
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        identity: IdentityFile,
+    },
+}
+
+/// One state of a mirror, and which of its objects.
+#[derive(Debug, Args)]
+pub(crate) struct OneState {
+    /// The mirror, as the settings name it
+    pub(crate) mirror: MirrorName,
+    /// As of this time (2026-12-24T18:00:00Z, or a day, whose beginning in UTC is meant), or of this run; else the newest
+    #[arg(long, value_name = "TIME|RUN", value_parser = parse_moment)]
+    pub(crate) as_of: Option<Moment>,
+    /// Only objects whose keys begin with this
+    #[arg(long, default_value = "", value_name = "PREFIX")]
+    pub(crate) prefix: String,
+}
+
+/// A point in the history of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Time(Timestamp),
+    Run(RunId),
+}
+
 /// What opens what is encrypted.
 #[derive(Debug, Args, Default)]
 pub(crate) struct IdentityFile {
@@ -370,6 +444,13 @@ fn parse_which(text: &str) -> Result<Which, String> {
         return Ok(Which::Latest);
     }
     SnapshotId::parse(text).map(Which::Id).map_err(|error| format!("{error}, or `latest`"))
+}
+
+fn parse_moment(text: &str) -> Result<Moment, String> {
+    if let Ok(run) = RunId::parse(text) {
+        return Ok(Moment::Run(run));
+    }
+    parse_time(text).map(Moment::Time).map_err(|error| format!("{error}, or the id of a run"))
 }
 
 fn parse_job_or_id(text: &str) -> Result<JobOrId, String> {

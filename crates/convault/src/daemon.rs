@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, ExitWith},
     hub::Hub,
     look, socket,
-    task::VerifyTask,
+    task::{MirrorTask, VerifyTask},
     worker::{Sharing, Worker},
 };
 
@@ -29,7 +29,7 @@ use crate::{
 const HISTORY_LOOKED_AT: usize = 20;
 /// How long the start waits for the destination that holds the leases to show what it can do.
 const SHARING_CHECKED_WITHIN: Duration = Duration::from_secs(20);
-/// A verify that a store's outage cut short is tried again so often, after so long.
+/// A verify or a mirror's run that a store's outage cut short is tried again so often, after so long.
 const VERIFY_RETRY: RetryPolicy =
     RetryPolicy { attempts: 3, first: Duration::from_mins(10), factor: 2, max: Duration::from_hours(1) };
 
@@ -64,8 +64,9 @@ impl Daemon {
         let lock = StateLock::take(&settings.daemon.state_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = open_journal(&settings.daemon.state_dir).await?;
-        // Runs of one deployment never go on at once.
-        let runs_at_once = u64::from(settings.daemon.runs_at_once).min(settings.deployments.len() as u64);
+        // Runs of one deployment or one mirror never go on at once.
+        let protected = settings.deployments.len() + settings.mirrors.len();
+        let runs_at_once = u64::from(settings.daemon.runs_at_once).min(protected as u64);
         let worker =
             Worker::new(settings.clone(), Arc::clone(&journal), Arc::clone(&clock), runs_at_once).await?;
         let worker = Arc::new(worker);
@@ -83,6 +84,10 @@ impl Daemon {
         for task in &worker.tasks {
             let past = past(&task.name, journal.as_ref()).await?;
             jobs.push(scheduled_verify(task, past));
+        }
+        for task in &worker.mirrors {
+            let past = past(&task.name, journal.as_ref()).await?;
+            jobs.push(scheduled_mirror(task, past));
         }
         let runner = Arc::new(DaemonRunner { worker: Arc::clone(&worker), hub: Arc::clone(&hub) });
         let cap = usize::try_from(settings.daemon.runs_at_once).ok().and_then(NonZeroUsize::new);
@@ -119,6 +124,7 @@ impl Daemon {
         tasks.spawn(socket::serve(unix, Arc::clone(&hub) as Arc<dyn Control>, endpoints.clone()));
         let (all, own) = (Arc::clone(&worker), Arc::clone(&hub));
         tasks.spawn(look::look_at_holdings(Arc::clone(&all), Arc::clone(&own), stop.begin.clone()));
+        tasks.spawn(look::look_at_mirrors(Arc::clone(&all), Arc::clone(&own), stop.begin.clone()));
         tasks.spawn(look::look_at_abilities(all, own, stop.begin.clone()));
         tasks.spawn(feed_watchdog(endpoints.clone()));
         let http_stop = CancellationToken::new();
@@ -221,6 +227,19 @@ fn scheduled_verify(task: &VerifyTask, past: Past) -> ScheduledJob {
         catch_up: true,
         retry: VERIFY_RETRY,
         time_out: task.time_out,
+        past,
+    }
+}
+
+fn scheduled_mirror(task: &MirrorTask, past: Past) -> ScheduledJob {
+    ScheduledJob {
+        name: task.name.clone(),
+        group: task.protected.to_string(),
+        schedule: task.settings.schedule.clone(),
+        jitter: Duration::ZERO,
+        catch_up: true,
+        retry: VERIFY_RETRY,
+        time_out: task.settings.time_out,
         past,
     }
 }

@@ -58,7 +58,9 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
             | JobError::Untrusted { .. }
             | JobError::NotRepairable { .. },
         ) => Exit::Damaged,
-        Some(JobError::NoSuchSnapshot { .. } | JobError::NoSuchEntry { .. }) => Exit::NotFound,
+        Some(
+            JobError::NoSuchSnapshot { .. } | JobError::NoSuchEntry { .. } | JobError::NoSuchState { .. },
+        ) => Exit::NotFound,
         Some(JobError::Stopped) => Exit::Stopped,
         _ if error.is::<convault_settings::SettingsProblems>() => Exit::Settings,
         _ => Exit::Failed,

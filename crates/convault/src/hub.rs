@@ -24,7 +24,10 @@ use self::{
     feed::{Feed, Watcher},
     state::State,
 };
-use crate::{look::Holding, worker::Worker};
+use crate::{
+    look::{Holding, MirrorHolding},
+    worker::Worker,
+};
 
 /// Feeds of ended runs that are kept for whoever comes late.
 const REMEMBERED_FEEDS: usize = 64;
@@ -96,6 +99,8 @@ impl Hub {
         if let Some(status) = state.job_mut(job) {
             status.running = Some(id.clone());
             status.retries += u64::from(retry && verb == Verb::Backup);
+        } else if let Some(status) = state.mirror_mut(job) {
+            status.running = Some(id.clone());
         }
         let ended: Vec<RunId> =
             state.feeds.iter().filter(|(_, feed)| feed.finished).map(|(id, _)| id.clone()).collect();
@@ -109,6 +114,8 @@ impl Hub {
     pub(crate) fn put_back(&self, id: &RunId, job: &JobName, requested: bool) {
         let mut state = self.state();
         if let Some(status) = state.job_mut(job) {
+            status.running = None;
+        } else if let Some(status) = state.mirror_mut(job) {
             status.running = None;
         }
         if !requested {
@@ -153,6 +160,13 @@ impl Hub {
         self.state().set_holding(destination, deployment, seen, settled, now);
     }
 
+    /// What the destination of a mirror was seen to hold of it.
+    pub(crate) fn set_mirror_holding(&self, task: &JobName, seen: &MirrorHolding) {
+        if let Some(status) = self.state().mirror_mut(task) {
+            state::set_mirror_holding(status, seen);
+        }
+    }
+
     /// What a destination was seen to be able to do.
     pub(crate) fn set_abilities(&self, destination: &DestinationName, abilities: Abilities) {
         if let Some(status) = self.state().destination_mut(destination) {
@@ -190,6 +204,10 @@ impl Control for Hub {
             let next_due = next_due(name);
             convault_core::VerifyStatus { next_due, ..status.clone() }
         });
+        let mirrors = state.mirrors.iter().map(|(name, status)| {
+            let next_due = next_due(name);
+            convault_core::MirrorStatus { next_due, ..status.clone() }
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
@@ -198,6 +216,7 @@ impl Control for Hub {
             jobs,
             destinations: state.destinations.clone(),
             verifying: verifying.collect(),
+            mirrors: mirrors.collect(),
             coordination: self.worker.sharing.as_ref().map(crate::worker::Sharing::status),
         }
     }
@@ -272,13 +291,20 @@ impl Control for Hub {
     }
 }
 
-/// A verify task does nothing but verify, and a job everything else.
+/// A mirror is brought up to date, a verify task does nothing but verify, and a job everything else.
 fn fitting(request: StartRequest) -> Result<StartRequest, ControlError> {
+    if request.job.as_mirror().is_some() {
+        return Ok(StartRequest { verb: Verb::Mirror, ..request });
+    }
     if request.job.is_task() {
         return Ok(StartRequest { verb: Verb::Verify, ..request });
     }
     if request.verb == Verb::Verify {
         let text = "a job is not verified; its verify tasks are named verify/DESTINATION/DEPLOYMENT";
+        return Err(ControlError::Other(text.to_owned()));
+    }
+    if request.verb == Verb::Mirror {
+        let text = "a job is no mirror; the tasks of mirrors are named mirror/NAME";
         return Err(ControlError::Other(text.to_owned()));
     }
     Ok(request)

@@ -7,13 +7,14 @@ use std::{
 };
 
 use convault_core::{
-    Abilities, DeploymentName, DestinationName, JobName, Kind, Manifest, RunOutcome, RunRecord, Verb,
+    Abilities, DeploymentName, DestinationName, JobName, Kind, Manifest, MirrorName, MirrorRun,
+    MirrorVerdict, RunOutcome, RunRecord, Verb,
 };
-use convault_jobs::{Inventory, Survey};
+use convault_jobs::{Inventory, MirrorHistory, Survey};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::{hub::Hub, worker::Worker};
+use crate::{hub::Hub, task::MirrorTask, worker::Worker};
 
 /// How often destinations are looked at when no run does it.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -98,6 +99,69 @@ pub(crate) async fn look(
     let seen = convault_jobs::survey(destination, deployment, &worker.dead_runs, now).await;
     let seen = seen.map(|survey| Holding::of(&survey)).map_err(|error| convault_jobs::chain(&error));
     hub.set_holding(name, deployment, seen, settled);
+}
+
+/// What a destination holds of a mirror.
+pub(crate) struct MirrorHolding {
+    /// The newest run after which it had everything of the source.
+    pub(crate) newest: Option<MirrorRun>,
+    /// The newest complete run.
+    pub(crate) state: Option<MirrorRun>,
+    /// The newest run, where it braked, and since when that goes on.
+    pub(crate) braked: Option<(Timestamp, MirrorRun)>,
+    /// States that can be restored.
+    pub(crate) states: u64,
+}
+
+/// Looks at every mirror, at start and then every hour.
+pub(crate) async fn look_at_mirrors(worker: Arc<Worker>, hub: Arc<Hub>, stop: CancellationToken) {
+    loop {
+        for task in &worker.mirrors {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = look_at_mirror(&hub, task) => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Looks at what a destination holds of a mirror: its newest records, whichever daemon wrote them.
+pub(crate) async fn look_at_mirror(hub: &Hub, task: &MirrorTask) {
+    let (destination, name) = (&task.mirror.destination, &task.mirror.name);
+    match mirror_holding(destination, name).await {
+        Ok(holding) => hub.set_mirror_holding(&task.name, &holding),
+        Err(error) => {
+            let error = convault_jobs::chain(&error);
+            tracing::warn!(mirror = %name, destination = %task.settings.to, "it could not be looked at: {error}");
+        }
+    }
+}
+
+async fn mirror_holding(
+    destination: &convault_jobs::Destination,
+    name: &MirrorName,
+) -> Result<MirrorHolding, convault_jobs::JobError> {
+    use MirrorVerdict::{Braked, Complete, Unchanged};
+    let history = MirrorHistory::look(destination, name).await?;
+    let braked_last = history.runs.last().is_some_and(|(_, verdict)| *verdict == Braked);
+    let since = history.runs.iter().rev().take_while(|(_, verdict)| *verdict == Braked).last();
+    let braked = match since.filter(|_| braked_last) {
+        Some((run, _)) => {
+            let newest = history.newest(destination, name, &[Braked]).await?;
+            newest.map(|newest| (run.time(), newest))
+        }
+        None => None,
+    };
+    Ok(MirrorHolding {
+        newest: history.newest(destination, name, &[Complete, Unchanged]).await?,
+        state: history.newest(destination, name, &[Complete]).await?,
+        braked,
+        states: history.with(Complete).count() as u64,
+    })
 }
 
 /// Tries out once what each destination can do. One that does not answer is left for the next start.

@@ -1,10 +1,12 @@
-//! What runs: a job of the settings, or the daemon's own task of verifying one deployment in one destination.
+//! What runs: a job of the settings, or a task of the daemon's own: verifying one deployment in one destination, or
+//! bringing a mirror up to date.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use convault_core::{DeploymentName, DestinationName, JobName, StartRequest, Verb};
+use convault_jobs::Mirror;
 use convault_scheduler::Cancel;
-use convault_settings::{JobSettings, Settings, VerifySettings};
+use convault_settings::{JobSettings, MirrorSettings, Settings, VerifySettings};
 use jiff::Timestamp;
 
 /// The verifying of one deployment in one destination.
@@ -39,11 +41,29 @@ pub(crate) fn verify_tasks(settings: &Settings) -> Vec<VerifyTask> {
     tasks
 }
 
+/// The mirroring of one source.
+#[derive(Debug, Clone)]
+pub(crate) struct MirrorTask {
+    pub(crate) name: JobName,
+    /// What leases and the history file it under.
+    pub(crate) protected: DeploymentName,
+    pub(crate) mirror: Mirror,
+    pub(crate) settings: MirrorSettings,
+}
+
+impl MirrorTask {
+    pub(crate) fn new(mirror: Mirror, settings: &MirrorSettings) -> Self {
+        let (name, protected) = (JobName::mirror(&mirror.name), mirror.name.protected());
+        Self { name, protected, mirror, settings: settings.clone() }
+    }
+}
+
 /// What runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Task<'a> {
     Job(&'a JobSettings),
     Verify(&'a VerifyTask),
+    Mirror(&'a MirrorTask),
 }
 
 impl<'a> Task<'a> {
@@ -51,13 +71,16 @@ impl<'a> Task<'a> {
         match self {
             Self::Job(job) => &job.name,
             Self::Verify(task) => &task.name,
+            Self::Mirror(task) => &task.name,
         }
     }
 
+    /// What it works on; of a mirror the name that stands for it.
     pub(crate) fn deployment(self) -> &'a DeploymentName {
         match self {
             Self::Job(job) => &job.deployment,
             Self::Verify(task) => &task.deployment,
+            Self::Mirror(task) => &task.protected,
         }
     }
 
@@ -66,6 +89,7 @@ impl<'a> Task<'a> {
         match self {
             Self::Job(job) => &job.to,
             Self::Verify(task) => std::slice::from_ref(&task.destination),
+            Self::Mirror(task) => std::slice::from_ref(&task.settings.to),
         }
     }
 
@@ -74,6 +98,16 @@ impl<'a> Task<'a> {
         match self {
             Self::Job(_) => Verb::Backup,
             Self::Verify(_) => Verb::Verify,
+            Self::Mirror(_) => Verb::Mirror,
+        }
+    }
+
+    /// How long it may take.
+    pub(crate) fn time_out(self) -> Duration {
+        match self {
+            Self::Job(job) => job.time_out,
+            Self::Verify(task) => task.time_out,
+            Self::Mirror(task) => task.settings.time_out,
         }
     }
 }

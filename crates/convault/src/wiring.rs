@@ -2,7 +2,12 @@
 
 mod surroundings;
 
-use std::{collections::BTreeMap, io::Read as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use convault_archive::{
@@ -11,15 +16,19 @@ use convault_archive::{
     signature::{PublicKey, SignatureError, SigningKey, TrustedKeys},
 };
 use convault_convex_client::ConnectionSettings;
-use convault_core::{Clock, DeploymentName, DestinationName, LockMode, Secret, Store};
+use convault_core::{Brake, Clock, DeploymentName, DestinationName, LockMode, MirrorKeep, Secret, Store};
 use convault_exporter::DeploymentSource;
-use convault_jobs::{Destination, Encryption, Trust};
+use convault_jobs::{Destination, Encryption, Mirror, Trust};
 use convault_settings::{
-    DeploymentSettings, DestinationPlace, DestinationSettings, Settings, SigningSettings,
+    DeploymentSettings, DestinationPlace, DestinationSettings, MirrorSettings, Settings, SigningSettings,
 };
 use convault_uploader::{DirectoryStore, S3Settings, S3Store, S3Timeouts};
 
-use crate::exit::{Exit, ExitWith};
+use crate::{
+    exit::{Exit, ExitWith},
+    task::MirrorTask,
+    worker::VERSION,
+};
 
 pub(crate) use self::surroundings::{environment, surroundings};
 
@@ -148,6 +157,47 @@ fn destination(
     })
 }
 
+/// Every mirror of the settings. Connects to nothing.
+pub(crate) fn mirrors(settings: &Settings, destinations: &Destinations) -> anyhow::Result<Vec<MirrorTask>> {
+    let names = names_key(settings)?;
+    let make = |named: &MirrorSettings| {
+        let mut destination = destinations[&named.to].clone();
+        if let Some(texts) = &named.encrypt_to {
+            let key = format!("mirror.{}.encrypt_to", named.name);
+            let recipients = Recipients::parse(texts).map_err(|error| wrong(settings, &key, &error))?;
+            let names = names.clone().expect("settings with `encrypt_to` have a names key");
+            destination.encryption = Some(Arc::new(Encryption { recipients, names }));
+        }
+        let mirror = Mirror {
+            name: named.name.clone(),
+            source: mirror_source(named)?,
+            destination,
+            brake: Brake { percent: named.brake },
+            release_brake: false,
+            keep: MirrorKeep {
+                hold_deletions: named.hold_deletions,
+                keep: named.keep.clone(),
+                time_zone: named.time_zone.clone(),
+            },
+            upload_memory_bytes: settings.daemon.upload_memory_bytes,
+            clock_skew_limit: settings.daemon.clock_skew_limit,
+            dead_runs: Vec::new(),
+            version: VERSION.to_owned(),
+        };
+        Ok(MirrorTask::new(mirror, named))
+    };
+    settings.mirrors.iter().map(make).collect()
+}
+
+/// What is mirrored, as a store: in errors it has the mirror's name.
+fn mirror_source(named: &MirrorSettings) -> anyhow::Result<Arc<dyn Store>> {
+    let name = DestinationName::new(named.name.as_str())?;
+    Ok(match &named.from {
+        DestinationPlace::Directory(root) => Arc::new(DirectoryStore::new(name, root)),
+        DestinationPlace::S3(s3) => Arc::new(S3Store::new(name, &s3_settings(named.ca_file.as_ref(), s3))?),
+    })
+}
+
 fn object_lock(place: &DestinationPlace) -> Option<LockMode> {
     match place {
         DestinationPlace::Directory(_) => None,
@@ -159,12 +209,12 @@ fn store(destination: &DestinationSettings) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match &destination.place {
         DestinationPlace::Directory(root) => Arc::new(DirectoryStore::new(destination.name.clone(), root)),
         DestinationPlace::S3(s3) => {
-            Arc::new(S3Store::new(destination.name.clone(), &s3_settings(destination, s3))?)
+            Arc::new(S3Store::new(destination.name.clone(), &s3_settings(destination.ca_file.as_ref(), s3))?)
         }
     })
 }
 
-fn s3_settings(destination: &DestinationSettings, s3: &convault_settings::S3Settings) -> S3Settings {
+fn s3_settings(ca_file: Option<&PathBuf>, s3: &convault_settings::S3Settings) -> S3Settings {
     S3Settings {
         bucket: s3.bucket.clone(),
         prefix: s3.prefix.clone(),
@@ -175,7 +225,7 @@ fn s3_settings(destination: &DestinationSettings, s3: &convault_settings::S3Sett
         access_key: s3.access_key.clone(),
         secret_key: s3.secret_key.clone(),
         session_token: None,
-        ca_file: destination.ca_file.clone(),
+        ca_file: ca_file.cloned(),
         timeouts: S3Timeouts::default(),
     }
 }

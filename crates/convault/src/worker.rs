@@ -1,6 +1,7 @@
 //! Makes one run, with the real deployment and the real destinations, and writes it into the history.
 
 mod mark;
+mod mirror;
 mod prune;
 mod repair;
 mod sharing;
@@ -20,7 +21,7 @@ use tracing::Instrument as _;
 
 pub(crate) use self::{prune::prune_rules, sharing::Sharing, turn::Turn};
 use crate::{
-    task::{Order, Task, VerifyTask, verify_tasks},
+    task::{MirrorTask, Order, Task, VerifyTask, verify_tasks},
     wiring::{Destinations, Sources},
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     /// What opens what is encrypted, where the settings have it.
     identities: Option<Identities>,
     pub(crate) tasks: Vec<VerifyTask>,
+    pub(crate) mirrors: Vec<MirrorTask>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The leases, where several daemons share the work.
@@ -63,6 +65,7 @@ impl Worker {
         let sources = crate::wiring::sources(&settings, &clock);
         let destinations = crate::wiring::destinations(&settings)?;
         let identities = crate::wiring::identities(&settings, None)?;
+        let mirrors = crate::wiring::mirrors(&settings, &destinations)?;
         let sharing = Sharing::new(&settings, &destinations, &clock);
         let interrupted = journal.close_interrupted(clock.now()).await?;
         for run in &interrupted {
@@ -82,6 +85,7 @@ impl Worker {
             destinations,
             identities,
             tasks,
+            mirrors,
             journal,
             clock,
             sharing,
@@ -91,10 +95,11 @@ impl Worker {
         })
     }
 
-    /// The job or the verify task of that name.
+    /// The job, the verify task or the mirror task of that name.
     pub(crate) fn task(&self, name: &JobName) -> Option<Task<'_>> {
         let task = || self.tasks.iter().find(|task| task.name == *name).map(Task::Verify);
-        self.settings.job(name).map(Task::Job).or_else(task)
+        let mirror = || self.mirrors.iter().find(|task| task.name == *name).map(Task::Mirror);
+        self.settings.job(name).map(Task::Job).or_else(task).or_else(mirror)
     }
 
     /// The destinations of these names, in their order.
@@ -126,9 +131,12 @@ impl Worker {
         self.remember(&running).await;
         let mut record = match (order.task, order.request.verb) {
             (Task::Verify(task), _) => self.verify(task, running, context).await,
+            (Task::Mirror(task), _) => self.mirror(task, order, running, context).await,
             (Task::Job(job), Verb::Prune) => self.prune(job, order, running, context).await,
             (Task::Job(job), Verb::Repair) => self.repair(job, order, running, context).await,
-            (Task::Job(job), Verb::Backup | Verb::Verify) => self.back_up(job, order, context).await,
+            (Task::Job(job), Verb::Backup | Verb::Verify | Verb::Mirror) => {
+                self.back_up(job, order, context).await
+            }
         };
         let reason = order.cancel.as_ref().and_then(convault_scheduler::Cancel::reason);
         if record.outcome == Some(RunOutcome::Cancelled) && reason == Some(CancelReason::Stopping) {

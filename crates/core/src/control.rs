@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Abilities, DestinationResult, MarkKind, RunEvent, RunId, RunOutcome, RunRecord, SnapshotId, Verb,
-    names::{DeploymentName, DestinationName, JobName},
+    names::{DeploymentName, DestinationName, JobName, MirrorName},
 };
 
 /// Upper bounds, in seconds, of the buckets in which run times are counted.
@@ -139,6 +139,41 @@ pub struct VerifyStatus {
     pub last_attempt: Option<RunRecord>,
 }
 
+/// What is known of one mirror.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// The mirror.
+    pub mirror: MirrorName,
+    /// What is mirrored, for people. Never a credential.
+    pub from: String,
+    /// Where to.
+    pub destination: DestinationName,
+    /// The schedule as written; `None` for one that runs only on demand.
+    pub schedule: Option<String>,
+    /// When it is due next.
+    pub next_due: Option<Timestamp>,
+    /// The longest time between two due times in the near future, seconds.
+    pub expected_interval_seconds: Option<f64>,
+    /// The run that is going on.
+    pub running: Option<RunId>,
+    /// The newest run that has ended.
+    pub last_attempt: Option<RunRecord>,
+    /// When the newest run ended after which the destination had everything of the source.
+    pub last_success: Option<Timestamp>,
+    /// Objects of the newest state.
+    pub objects: u64,
+    /// Bytes of them, as the source has them.
+    pub bytes: u64,
+    /// States that can be restored.
+    pub states: u64,
+    /// Since when the brake holds; `None` while it does not.
+    pub braked_since: Option<Timestamp>,
+    /// Why it holds.
+    pub braked_why: Option<String>,
+    /// Why the last run did not remove all that it should have; each a sentence.
+    pub held_back: Vec<String>,
+}
+
 /// What is known of the sharing of work with other daemons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoordinationStatus {
@@ -172,6 +207,9 @@ pub struct Status {
     /// Every verify task, by destination and deployment.
     #[serde(default)]
     pub verifying: Vec<VerifyStatus>,
+    /// Every mirror, in the order of the settings.
+    #[serde(default)]
+    pub mirrors: Vec<MirrorStatus>,
     /// The sharing of work, where there is any.
     #[serde(default)]
     pub coordination: Option<CoordinationStatus>,
@@ -194,6 +232,9 @@ pub struct StartRequest {
     /// `prune`: snapshots that are missing are known to be gone.
     #[serde(default)]
     pub accept_missing: bool,
+    /// `mirror`: what vanished or changed is right, and is to be propagated.
+    #[serde(default)]
+    pub release_brake: bool,
     /// Tags for the snapshot, where one is made.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -211,6 +252,7 @@ impl StartRequest {
             snapshot: None,
             sweep_limit_percent: None,
             accept_missing: false,
+            release_brake: false,
             tags: Vec::new(),
             keep_until: None,
         }

@@ -22,6 +22,8 @@ pub enum Verb {
     Prune,
     /// Makes damaged snapshots whole again.
     Repair,
+    /// Brings a mirror of media up to date.
+    Mirror,
 }
 
 /// How a run ended.

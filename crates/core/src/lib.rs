@@ -39,7 +39,7 @@ pub use anomaly::{Anomalies, AnomalyLimits, NewTables, TableLimits, examine};
 pub use clock::{Clock, SystemClock};
 pub use control::{
     Control, ControlError, CoordinationStatus, DURATION_BUCKETS_SECONDS, DestinationStatus,
-    DurationHistogram, HoldingStatus, JobStatus, MarkWish, StartRequest, Status, VerifyStatus,
+    DurationHistogram, HoldingStatus, JobStatus, MarkWish, MirrorStatus, StartRequest, Status, VerifyStatus,
 };
 pub use digest::{ParseDigestError, Sha256, Sha256Stream, TableDigest};
 pub use event::{RunEvent, RunPhase};

@@ -2,8 +2,8 @@
 
 use convault_archive::{ArchiveError, RangedError};
 use convault_core::{
-    DeploymentName, DestinationName, ManifestError, PartPlanError, SnapshotId, SourceError, SourceErrorKind,
-    StoreError, StoreErrorKind,
+    DeploymentName, DestinationName, ManifestError, MirrorName, PartPlanError, SnapshotId, SourceError,
+    SourceErrorKind, StoreError, StoreErrorKind,
 };
 
 /// A failure of a verb. The chain of causes is printed once, where the run ends.
@@ -175,6 +175,22 @@ pub enum JobError {
     LeaseLost {
         /// The deployment.
         deployment: DeploymentName,
+    },
+    /// A mirror has no state of that time or run.
+    #[error("mirror {mirror}: {what}")]
+    NoSuchState {
+        /// Which mirror.
+        mirror: MirrorName,
+        /// What was asked for, and the remedy.
+        what: String,
+    },
+    /// A mirror as a whole.
+    #[error("mirror {mirror}: {what}")]
+    Mirror {
+        /// Which mirror.
+        mirror: MirrorName,
+        /// What is wrong.
+        what: String,
     },
     /// A task of the run ended in a panic: a bug.
     #[error("a part of the run ended unexpectedly; please report this: {0}")]

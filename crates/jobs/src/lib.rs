@@ -23,6 +23,7 @@ mod keyed;
 mod lane;
 mod lease;
 mod mark;
+mod mirror;
 mod opens;
 mod pool;
 mod prepare;
@@ -54,6 +55,10 @@ pub use entry::StoredEntry;
 pub use error::{JobError, chain};
 pub use lease::{Attempt, HeldLease, Leases};
 pub use mark::{MarkRequest, mark};
+pub use mirror::{
+    Difference, Mirror, MirrorHistory, MirrorState, Mirrored, RestoreTarget, Restored, StateLine, difference,
+    difference_to_source, mirror, read_mirror_run, restore_mirror,
+};
 pub use opens::{EscrowedNames, OpenDepth, Opened, escrowed_names, prove_opens};
 pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};

@@ -198,6 +198,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Verify => "verify",
         Verb::Prune => "prune",
         Verb::Repair => "repair",
+        Verb::Mirror => "mirror",
     }
 }
 

@@ -190,9 +190,9 @@ fn without_comment(recipient: &str) -> String {
 }
 
 fn warn_of_the_unused(tables: &Tables, reading: &mut Reading<'_>) {
-    let Tables { deployments, destinations, jobs, .. } = tables;
+    let Tables { deployments, destinations, jobs, mirrors, .. } = tables;
     let file = reading.whole_file();
-    if jobs.is_empty() {
+    if jobs.is_empty() && (mirrors.is_empty() || !deployments.is_empty()) {
         reading.warn(file.clone(), "job", "there is no [[job]], so nothing is backed up");
         return;
     }
@@ -203,9 +203,10 @@ fn warn_of_the_unused(tables: &Tables, reading: &mut Reading<'_>) {
         }
     }
     for destination in destinations {
-        if !jobs.iter().any(|job| job.to.contains(&destination.name)) {
+        let by_job = jobs.iter().any(|job| job.to.contains(&destination.name));
+        if !by_job && !mirrors.iter().any(|mirror| mirror.to == destination.name) {
             let key = format!("destination.{}", destination.name);
-            reading.warn(file.clone(), &key, "no [[job]] stores anything here");
+            reading.warn(file.clone(), &key, "no [[job]] or [[mirror]] stores anything here");
         }
     }
 }

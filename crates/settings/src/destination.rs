@@ -141,7 +141,8 @@ fn read_verify(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Verif
     Some(VerifySettings { schedule: schedule?, read_all_within: read_all_within? })
 }
 
-fn read_place(
+/// Reads `s3` or `directory`: one of the two.
+pub(crate) fn read_place(
     section: &Section<'_>,
     reading: &mut Reading<'_>,
     state_dir: Option<&Path>,
@@ -186,7 +187,8 @@ fn key_and_place(section: &Section<'_>, reading: &Reading<'_>, place: &Destinati
     (section.key_path(name), section.place_of(reading, name))
 }
 
-fn overlap(one: &DestinationPlace, other: &DestinationPlace) -> bool {
+/// Whether one place is the other, or inside it.
+pub(crate) fn overlap(one: &DestinationPlace, other: &DestinationPlace) -> bool {
     match (one, other) {
         (DestinationPlace::Directory(one), DestinationPlace::Directory(other)) => paths_overlap(one, other),
         (DestinationPlace::S3(one), DestinationPlace::S3(other)) => {

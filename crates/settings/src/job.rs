@@ -131,7 +131,8 @@ fn read_destinations(
     Some(to)
 }
 
-fn read_keep(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Keep> {
+/// `keep = { … }`, which jobs and mirrors have.
+pub(crate) fn read_keep(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Keep> {
     let mut count = |name: &str, least: u32| section.count(reading, name, least..MOST_KEPT + 1);
     let (last, hourly, daily) = (count("last", 0), count("hourly", 0), count("daily", 0));
     let (weekly, monthly, yearly) = (count("weekly", 0), count("monthly", 0), count("yearly", 0));

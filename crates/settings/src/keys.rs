@@ -145,6 +145,7 @@ pub(crate) static ROOT: Keys = Keys {
         optional("destination", Form::Tables(&DESTINATION)),
         optional("surrounding", Form::Tables(&SURROUNDING)),
         optional("job", Form::Tables(&JOB)),
+        optional("mirror", Form::Tables(&MIRROR)),
     ],
 };
 
@@ -338,13 +339,38 @@ pub(crate) static RETRY: Keys = Keys {
     ],
 };
 
+pub(crate) static MIRROR: Keys = Keys {
+    title: "[[mirror]]",
+    keys: &[
+        required("name", Form::Name),
+        required("from", Form::Table(&MIRROR_FROM)),
+        required("to", Form::Name),
+        optional("encrypt_to", Form::Recipients),
+        optional("schedule", Form::Cron),
+        default("time_zone", Form::TimeZone, "UTC"),
+        default("brake", Form::Count, "20"),
+        default("hold_deletions", Form::Duration, "30d"),
+        optional("keep", Form::Table(&KEEP)),
+        default("time_out", Form::Duration, "12h"),
+    ],
+};
+
+pub(crate) static MIRROR_FROM: Keys = Keys {
+    title: "from = { … }",
+    keys: &[
+        optional("s3", Form::Table(&S3)),
+        optional("directory", Form::Path),
+        optional("ca_file", Form::Path),
+    ],
+};
+
 pub(crate) static SECRET: Keys = Keys {
     title: "a secret",
     keys: &[optional("credential", Form::Text), optional("file", Form::Path), optional("env", Form::Text)],
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 18] = [
+pub(crate) static ALL: [&Keys; 20] = [
     &ROOT,
     &DAEMON,
     &SIGNING,
@@ -362,6 +388,8 @@ pub(crate) static ALL: [&Keys; 18] = [
     &JOB,
     &KEEP,
     &RETRY,
+    &MIRROR,
+    &MIRROR_FROM,
     &SECRET,
 ];
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use convault_core::{DeploymentName, DestinationName, InvalidName, JobName, SurroundingName};
+use convault_core::{DeploymentName, DestinationName, InvalidName, JobName, MirrorName, SurroundingName};
 use toml::{Spanned, de::DeTable};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     environment::Environment,
     job::{self, JobSettings},
     keys::{self, CONFIG_VARIABLE, VARIABLE_PREFIX},
+    mirror::{self, MirrorSettings},
     names::Names,
     nearest::nearest,
     problem::{Place, Problem, SettingsProblems, Warning},
@@ -51,6 +52,8 @@ pub struct Settings {
     pub surroundings: Vec<SurroundingSettings>,
     /// Every `[[job]]`, in the order of the file.
     pub jobs: Vec<JobSettings>,
+    /// Every `[[mirror]]`, in the order of the file.
+    pub mirrors: Vec<MirrorSettings>,
     file: PathBuf,
     effective: Vec<Effective>,
     warnings: Vec<Warning>,
@@ -119,6 +122,7 @@ impl Settings {
                 destinations: tables.destinations,
                 surroundings: tables.surroundings,
                 jobs: tables.jobs,
+                mirrors: tables.mirrors,
                 file: file.to_owned(),
                 effective,
                 warnings,
@@ -160,6 +164,11 @@ impl Settings {
         self.surroundings.iter().find(|surrounding| surrounding.name == *name)
     }
 
+    /// The mirror of that name.
+    pub fn mirror(&self, name: &MirrorName) -> Option<&MirrorSettings> {
+        self.mirrors.iter().find(|mirror| mirror.name == *name)
+    }
+
     /// The job of that name.
     pub fn job(&self, name: &JobName) -> Option<&JobSettings> {
         self.jobs.iter().find(|job| job.name == *name)
@@ -175,6 +184,7 @@ pub(crate) struct Tables {
     pub(crate) destinations: Vec<DestinationSettings>,
     pub(crate) surroundings: Vec<SurroundingSettings>,
     pub(crate) jobs: Vec<JobSettings>,
+    pub(crate) mirrors: Vec<MirrorSettings>,
 }
 
 /// Tables of one kind with what was read from each; `None` where something is wrong with it.
@@ -247,6 +257,17 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         })
         .collect();
 
+    let mut mirror_names = Names::new("[[mirror]]", mirror::name);
+    let mirrors: Tabled<'_, MirrorSettings> = root
+        .tables(reading, "mirror")
+        .into_iter()
+        .map(|section| {
+            let read =
+                mirror::read(&section, reading, &mut mirror_names, &destination_names, state_dir.as_deref());
+            (section, read)
+        })
+        .collect();
+
     if let Some(name) = &coordinate_in {
         across::refuse_a_place_without_leases(
             name,
@@ -258,6 +279,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
     }
     let has_names_key = !matches!(&encryption, None | Some(Some(EncryptionSettings { names_key: None, .. })));
     across::refuse_encryption_without_names_key(has_names_key, &destinations, reading);
+    mirror::check(&mirrors, &destinations, &deployments, has_names_key, reading);
     across::refuse_surroundings_in_plain(&jobs, &destinations, reading);
     across::refuse_tiers_that_are_not_kept(&jobs, &destinations, reading);
     across::refuse_a_grace_shorter_than_a_run(&jobs, &destinations, reading);
@@ -275,6 +297,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         destinations: destinations.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
         surroundings: surroundings.into_iter().collect::<Option<Vec<_>>>()?,
         jobs: jobs.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+        mirrors: mirrors.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
     };
     across::check(&tables, reading);
     Some(tables)

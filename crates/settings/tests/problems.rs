@@ -137,12 +137,12 @@ fn unknown_keys_say_where_they_belong() {
     assert_eq!(
         problem(&good_with("encrypt_to = [\"age1abc\"]")),
         "FILE:15:1: job.nightly.encrypt_to: found an unknown key; expected no such key in [[job]]: `encrypt_to` belongs \
-         in [[destination]]"
+         in [[destination]] or [[mirror]]"
     );
     assert_eq!(
         problem(&good_with("[jobs]")),
         "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, encryption, \
-         deployment, destination, surrounding, job; did you mean `job`?"
+         deployment, destination, surrounding, job, mirror; did you mean `job`?"
     );
 }
 
@@ -373,7 +373,7 @@ fn what_is_risky_is_warned_of() {
             .contains("job.nightly.time_out: the run is cancelled before")
     );
     let spare = good_with("[[destination]]\nname = \"spare\"\ndirectory = \"/srv/spare\"");
-    assert_eq!(warnings(&spare), ["FILE: destination.spare: no [[job]] stores anything here"]);
+    assert_eq!(warnings(&spare), ["FILE: destination.spare: no [[job]] or [[mirror]] stores anything here"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
     print,
     progress::Progress,
     remote::{Remote, follow},
-    task::{Order, Task},
+    task::Order,
     worker::{Turn, Worker},
 };
 
@@ -79,10 +79,16 @@ async fn act_here(
     request: StartRequest,
     progress: Arc<Progress>,
 ) -> anyhow::Result<RunRecord> {
-    let Some(job) = settings.job(&request.job).cloned() else {
-        let text = format!("there is no job named {}", request.job);
+    let mirror = request.job.as_mirror();
+    if settings.job(&request.job).is_none()
+        && mirror.as_ref().is_none_or(|name| settings.mirror(name).is_none())
+    {
+        let text = match &mirror {
+            Some(name) => format!("there is no mirror named {name}"),
+            None => format!("there is no job named {}", request.job),
+        };
         return Err(ExitWith(Exit::NotFound, text).into());
-    };
+    }
     let _lock = StateLock::take(&settings.daemon.state_dir)?;
     let journal = open_journal(&settings.daemon.state_dir).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -97,13 +103,15 @@ async fn act_here(
         surroundings.stop.clone(),
         Arc::new(move |event| events.show(&event)),
     );
-    let order = Order { task: Task::Job(&job), request, due: None, known: BTreeMap::new(), cancel: None };
+    let task = worker.task(&request.job).expect("the settings have it, as was checked");
+    let time_out = task.time_out();
+    let order = Order { task, request, due: None, known: BTreeMap::new(), cancel: None };
     let mut work = Box::pin(in_turn(&worker, &order, &context));
     tokio::select! {
         record = &mut work => return record,
         () = surroundings.stop.cancelled() => print::note("stopping; once more leaves without cleaning up"),
-        () = tokio::time::sleep(job.time_out) => {
-            print::note(&format!("stopping: longer than the job's time_out of {} s", job.time_out.as_secs()));
+        () = tokio::time::sleep(time_out) => {
+            print::note(&format!("stopping: longer than the time_out of {} s", time_out.as_secs()));
             surroundings.stop.cancel();
         }
     }

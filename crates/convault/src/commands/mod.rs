@@ -13,6 +13,7 @@ mod hold;
 mod keygen;
 mod list;
 mod mark;
+mod mirror;
 mod prune;
 mod reencrypt;
 mod repair;
@@ -90,6 +91,7 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Download(download) => download::download(&surroundings, download).await,
         Verb::Reencrypt(reencrypt) => reencrypt::reencrypt(&surroundings, reencrypt).await,
         Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,
+        Verb::Mirror { deed } => mirror::mirror(&surroundings, deed).await,
         Verb::Status => status::status(&surroundings).await,
         Verb::Check => check::check(&surroundings),
         #[cfg(feature = "simulator")]

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use convault_core::{
     DeploymentName, DestinationName, DestinationStatus, DurationHistogram, HoldingStatus, JobName, JobStatus,
-    RunId, RunOutcome, RunRecord, Verb, VerifyStatus,
+    MirrorStatus, RunId, RunOutcome, RunRecord, Verb, VerifyStatus,
 };
 use convault_settings::JobSettings;
 use jiff::Timestamp;
 
 use super::{Wish, feed::Feed};
-use crate::{look::Holding, task::VerifyTask, worker::Worker};
+use crate::{
+    look::{Holding, MirrorHolding},
+    task::{MirrorTask, VerifyTask},
+    worker::Worker,
+};
 
 /// What the daemon knows.
 pub(super) struct State {
@@ -18,6 +22,7 @@ pub(super) struct State {
     pub(super) jobs: Vec<JobStatus>,
     pub(super) destinations: Vec<DestinationStatus>,
     pub(super) verifying: Vec<(JobName, VerifyStatus)>,
+    pub(super) mirrors: Vec<(JobName, MirrorStatus)>,
     pub(super) feeds: BTreeMap<RunId, Feed>,
     /// The most snapshots seen since pruning last went through: fewer are a loss.
     known: BTreeMap<(DestinationName, DeploymentName), u64>,
@@ -35,15 +40,25 @@ impl State {
             jobs: settings.jobs.iter().map(|job| job_status(job, now)).collect(),
             destinations: destinations.collect(),
             verifying: worker.tasks.iter().map(|task| (task.name.clone(), verify_status(task))).collect(),
+            mirrors: worker
+                .mirrors
+                .iter()
+                .map(|task| (task.name.clone(), mirror_status(task, now)))
+                .collect(),
             feeds: BTreeMap::new(),
             known: BTreeMap::new(),
         }
     }
 
-    /// Every job and every verify task.
+    /// Every job, every verify task and every mirror task.
     pub(super) fn names(&self) -> Vec<JobName> {
         let jobs = self.jobs.iter().map(|job| &job.job);
-        jobs.chain(self.verifying.iter().map(|(name, _)| name)).cloned().collect()
+        let tasks = self.verifying.iter().map(|(name, _)| name);
+        jobs.chain(tasks).chain(self.mirrors.iter().map(|(name, _)| name)).cloned().collect()
+    }
+
+    pub(super) fn mirror_mut(&mut self, name: &JobName) -> Option<&mut MirrorStatus> {
+        self.mirrors.iter_mut().find(|(task, _)| task == name).map(|(_, status)| status)
     }
 
     pub(super) fn job_mut(&mut self, name: &JobName) -> Option<&mut JobStatus> {
@@ -64,6 +79,11 @@ impl State {
 
     /// Takes over what the history says of a job or a verify task. `runs` are the newest first.
     pub(super) fn remember(&mut self, name: &JobName, runs: Vec<RunRecord>, success: Option<RunRecord>) {
+        if let Some(mirror) = self.mirror_mut(name) {
+            mirror.last_attempt = runs.into_iter().find(|run| run.outcome.is_some());
+            mirror.last_success = success.and_then(|run| run.finished);
+            return;
+        }
         let verb = if name.is_task() { Verb::Verify } else { Verb::Backup };
         let good = |run: &&RunRecord| run.verb == Verb::Verify && run.outcome == Some(RunOutcome::Good);
         let verified = runs.iter().find(good).and_then(|run| run.finished);
@@ -90,7 +110,9 @@ impl State {
     ) -> Option<RunRecord> {
         let of_job = self.jobs.iter().find(|status| status.job == *job).map(|status| &status.deployment);
         let of_task = self.verifying.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
-        let begun = RunRecord::begun(&wish.id, job, of_job.or(of_task)?, wish.request.verb, None, now);
+        let of_mirror = job.as_mirror().map(|mirror| mirror.protected());
+        let deployment = of_job.or(of_task).cloned().or(of_mirror)?;
+        let begun = RunRecord::begun(&wish.id, job, &deployment, wish.request.verb, None, now);
         Some(RunRecord {
             finished: Some(now),
             outcome: Some(RunOutcome::Cancelled),
@@ -117,7 +139,20 @@ impl State {
         match record.verb {
             Verb::Backup | Verb::Prune => self.used(record),
             Verb::Verify => self.verified(record),
+            Verb::Mirror => self.mirrored(record),
             Verb::Repair => {}
+        }
+    }
+
+    fn mirrored(&mut self, record: &RunRecord) {
+        let Some(mirror) = self.mirror_mut(&record.job) else { return };
+        mirror.running = None;
+        mirror.last_attempt = Some(record.clone());
+        if record.outcome == Some(RunOutcome::Good) {
+            mirror.last_success = record.finished;
+        }
+        if went_through(record) {
+            mirror.held_back = held_back(record, &mirror.destination);
         }
     }
 
@@ -239,6 +274,39 @@ fn destination_status(name: &DestinationName, location: String) -> DestinationSt
         abilities: None,
         holdings: BTreeMap::new(),
     }
+}
+
+fn mirror_status(task: &MirrorTask, now: Timestamp) -> MirrorStatus {
+    let schedule = task.settings.schedule.as_ref();
+    MirrorStatus {
+        mirror: task.mirror.name.clone(),
+        from: task.mirror.source.location(),
+        destination: task.settings.to.clone(),
+        schedule: schedule.map(|schedule| schedule.expression().to_owned()),
+        next_due: None,
+        expected_interval_seconds: schedule.and_then(|schedule| schedule.expected_interval_seconds(now)),
+        running: None,
+        last_attempt: None,
+        last_success: None,
+        objects: 0,
+        bytes: 0,
+        states: 0,
+        braked_since: None,
+        braked_why: None,
+        held_back: Vec::new(),
+    }
+}
+
+/// What was seen of a mirror in its destination: another daemon may have brought it up to date.
+pub(super) fn set_mirror_holding(status: &mut MirrorStatus, seen: &MirrorHolding) {
+    let good = seen.newest.as_ref().filter(|run| run.tally.failed == 0).map(|run| run.finished);
+    status.last_success = status.last_success.max(good);
+    let listing = seen.state.as_ref().and_then(|run| run.listing);
+    status.objects = listing.map_or(0, |listing| listing.entries);
+    status.bytes = listing.map_or(0, |listing| listing.bytes);
+    status.states = seen.states;
+    status.braked_since = seen.braked.as_ref().map(|(since, _)| *since);
+    status.braked_why = seen.braked.as_ref().and_then(|(_, run)| run.why.clone());
 }
 
 fn verify_status(task: &VerifyTask) -> VerifyStatus {

@@ -16,19 +16,12 @@ pub struct ParseEntryNameError {
     pub text: String,
 }
 
-macro_rules! half_digest {
+macro_rules! hexadecimal {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(pub [u8; BYTES]);
-
-        impl From<Sha256> for $name {
-            fn from(digest: Sha256) -> Self {
-                let (half, _) = digest.0.split_first_chunk().expect("a SHA-256 has 32 bytes");
-                Self(*half)
-            }
-        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,13 +66,21 @@ macro_rules! half_digest {
     };
 }
 
-half_digest! {
+hexadecimal! {
     /// What stands for a source key: half of a digest of it. Listings are in its order, which no server has a say in.
     EntryName
 }
-half_digest! {
-    /// What stands for one version of a source object: half of a digest of its entity tag, size and time.
+hexadecimal! {
+    /// What stands for one version of a source object: a part that tells its content, and one that tells its time as
+    /// well.
     EntryVersion
+}
+
+impl From<Sha256> for EntryName {
+    fn from(digest: Sha256) -> Self {
+        let (half, _) = digest.0.split_first_chunk().expect("a SHA-256 has 32 bytes");
+        Self(*half)
+    }
 }
 
 impl EntryName {
@@ -95,16 +96,35 @@ impl EntryName {
 }
 
 impl EntryVersion {
-    /// What a version is told by, as bytes to be digested: entity tag, size and time to the second, since a head
-    /// request tells no more.
+    /// What a version's content is told by, as bytes to be digested: entity tag and size.
+    pub fn content_text(info: &ObjectInfo) -> String {
+        format!("{}\n{}", info.etag.as_deref().unwrap_or_default(), info.size_bytes)
+    }
+
+    /// What a version is told by: its content, and its time to the second, since a head request tells no more.
     pub fn text(info: &ObjectInfo) -> String {
-        let etag = info.etag.as_deref().unwrap_or_default();
-        format!("{etag}\n{}\n{}", info.size_bytes, info.modified.as_second())
+        format!("{}\n{}", Self::content_text(info), info.modified.as_second())
+    }
+
+    /// The version with these digests of [`EntryVersion::content_text`] and [`EntryVersion::text`]: half of either.
+    pub fn from_digests(content: &Sha256, all: &Sha256) -> Self {
+        let mut bytes = [0; BYTES];
+        let (first, second) = bytes.split_at_mut(BYTES / 2);
+        first.copy_from_slice(&content.0[..BYTES / 2]);
+        second.copy_from_slice(&all.0[..BYTES / 2]);
+        Self(bytes)
     }
 
     /// The version of a source object where nothing is encrypted.
     pub fn of(info: &ObjectInfo) -> Self {
-        Sha256::of(Self::text(info).as_bytes()).into()
+        let digest = |text: String| Sha256::of(text.as_bytes());
+        Self::from_digests(&digest(Self::content_text(info)), &digest(Self::text(info)))
+    }
+
+    /// Whether the content is the same, as far as its store tells: it was written again, or what is kept beside it has
+    /// changed.
+    pub fn has_content_of(self, other: Self) -> bool {
+        self.0[..BYTES / 2] == other.0[..BYTES / 2]
     }
 }
 
@@ -134,5 +154,7 @@ mod tests {
         for other in [info("b", 1, 5000), info("a", 2, 5000), info("a", 1, 6000)] {
             assert_ne!(version, EntryVersion::of(&other));
         }
+        assert!(version.has_content_of(EntryVersion::of(&info("a", 1, 9000))));
+        assert!(!version.has_content_of(EntryVersion::of(&info("b", 1, 5000))));
     }
 }

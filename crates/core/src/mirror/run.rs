@@ -50,8 +50,12 @@ pub struct MirrorTally {
     pub bytes: u64,
     /// Objects whose key the newest listing did not have.
     pub added: u64,
-    /// Objects whose key it had with another version.
+    /// Objects whose key it had with another content.
     pub changed: u64,
+    /// Objects that it had with the same content, written again or with other attributes: copied, and no change to the
+    /// brake.
+    #[serde(default)]
+    pub touched: u64,
     /// Keys it had that are gone.
     pub vanished: u64,
     /// Bytes that were read from the source.
@@ -65,7 +69,7 @@ pub struct MirrorTally {
 impl MirrorTally {
     /// Whether the source was as the newest listing says.
     pub fn is_unchanged(&self) -> bool {
-        self.added == 0 && self.changed == 0 && self.vanished == 0
+        self.added + self.changed + self.touched + self.vanished == 0
     }
 }
 

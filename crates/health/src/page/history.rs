@@ -46,5 +46,6 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Verify => " <span class=\"soft\">verify</span>",
         Verb::Prune => " <span class=\"soft\">prune</span>",
         Verb::Repair => " <span class=\"soft\">repair</span>",
+        Verb::Mirror => " <span class=\"soft\">mirror</span>",
     }
 }

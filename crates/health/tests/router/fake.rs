@@ -174,6 +174,7 @@ pub(crate) fn status() -> Status {
             read_all_within_seconds: 2_592_000.0,
             last_attempt: Some(RunRecord { verb: Verb::Verify, ..run(RunOutcome::Good) }),
         }],
+        mirrors: Vec::new(),
         coordination: Some(CoordinationStatus {
             destination: DestinationName::new("offsite").unwrap(),
             instance: "backup-1".to_owned(),
