@@ -5,6 +5,7 @@
 
 mod care;
 mod daemon;
+mod encryption;
 mod sharing;
 mod signing;
 mod support;

@@ -70,8 +70,8 @@ fn advice(public: &str, identity: &str) -> String {
     format!(
         "\n{identity} is the identity: it opens every backup that is encrypted to it, without a password, and nothing \
          else does. If it is lost, so are they.\n\nKeep it away from here:\n\
-         - Print it, or write down the line AGE-SECRET-KEY-1… by hand (59 characters after the second dash, upper case; a \
-         slip of the pen is noticed when it is read), and keep the paper where the machine is not: a safe, a bank.\n\
+         - Print it, or write down the line AGE-SECRET-KEY-1… by hand (74 characters; a slip of the pen is noticed when it \
+         is read), and keep the paper where the machine is not: a safe, a bank.\n\
          - Keep a second copy in another place, or make a second pair for somebody else and name both as recipients: each \
          opens everything alone.\n\
          - Then delete it from this machine. One that makes backups needs only the public half.\n\

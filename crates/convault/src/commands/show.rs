@@ -1,6 +1,6 @@
 //! `convault show ID`: everything a manifest says, and what was said of the snapshot since.
 
-use convault_core::{Layout, Manifest, Mark, MarkKind, Verdict};
+use convault_core::{Layout, Manifest, Mark, MarkKind, TableNames, Verdict};
 use convault_jobs::{FolderState, Snapshot};
 use serde_json::{Value, json};
 
@@ -10,6 +10,9 @@ use super::{
     list::{state, why},
 };
 use crate::{arguments::One, exit::Exit, print};
+
+/// The beginning of a table's hash that is shown; `--json` has all of it.
+const HASH_DIGITS_SHOWN: usize = 12;
 
 pub(crate) async fn show(surroundings: &Surroundings, one: One) -> anyhow::Result<Exit> {
     let settings = surroundings.settings()?;
@@ -104,7 +107,9 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
         ),
         ("files", format!("{}, {}", print::number(totals.files), print::size(totals.file_bytes))),
         ("checked", manifest.verification.checks.join("; ")),
+        ("written anew", manifest.reencrypted_from.iter().map(|old| format!("from {old}")).collect()),
     ];
+    lines.extend(manifest.recipients.iter().map(|recipient| ("encrypted to", recipient.clone())));
     if let Verdict::Suspect { problems } = &manifest.verdict {
         for problem in problems {
             lines.push(("suspect", problem.what.clone()));
@@ -131,6 +136,14 @@ fn of_mark(mark: &Mark) -> String {
     if mark.reason.is_empty() { text } else { format!("{text}: {}", mark.reason) }
 }
 
+/// As much of a hashed name as tells it from others.
+fn shown_name(name: &str, names: TableNames) -> String {
+    match (names, name.get(..HASH_DIGITS_SHOWN)) {
+        (TableNames::Keyed, Some(beginning)) => format!("{beginning}…"),
+        _ => name.to_owned(),
+    }
+}
+
 fn print_tables(manifest: &Manifest) {
     let objects: Vec<Vec<String>> = manifest
         .objects
@@ -143,8 +156,8 @@ fn print_tables(manifest: &Manifest) {
         .iter()
         .map(|table| {
             vec![
-                table.component.clone(),
-                table.table.clone(),
+                shown_name(&table.component, manifest.table_names),
+                shown_name(&table.table, manifest.table_names),
                 print::number(table.documents),
                 print::size(table.bytes),
             ]
