@@ -13,11 +13,13 @@ use crate::{
     reading::Reading,
     section::Section,
     settings::{Tabled, Tables},
+    surrounding::JobSurrounding,
 };
 
 /// The checks that need every table to have been read.
 pub(crate) fn check(tables: &Tables, reading: &mut Reading<'_>) {
     warn_of_the_unused(tables, reading);
+    warn_of_unused_surroundings(tables, reading);
     warn_of_the_contrary(tables, reading);
     refuse_rivals(&tables.jobs, reading);
     refuse_little_memory(tables, reading);
@@ -207,6 +209,22 @@ fn warn_of_the_unused(tables: &Tables, reading: &mut Reading<'_>) {
         if !by_job && !mirrors.iter().any(|mirror| mirror.to == destination.name) {
             let key = format!("destination.{}", destination.name);
             reading.warn(file.clone(), &key, "no [[job]] or [[mirror]] stores anything here");
+        }
+    }
+}
+
+/// What no job stores is missed by whoever wrote it down.
+fn warn_of_unused_surroundings(Tables { surroundings, jobs, .. }: &Tables, reading: &mut Reading<'_>) {
+    let file = reading.whole_file();
+    for surrounding in surroundings {
+        let named = JobSurrounding::Named(surrounding.name.clone());
+        if !jobs.iter().any(|job| job.surroundings.contains(&named)) {
+            let key = format!("surrounding.{}", surrounding.name);
+            reading.warn(
+                file.clone(),
+                &key,
+                "no [[job]] names this in its `surroundings`, so it is not stored",
+            );
         }
     }
 }

@@ -183,9 +183,8 @@ fn read_files(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Surrou
 }
 
 fn read_command(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<SurroundingSource> {
-    let argument = |text: &str| match text.contains('\0') {
-        true => Err(Refusal::expected("no NUL character")),
-        false => Ok(text.to_owned()),
+    let argument = |text: &str| {
+        if text.contains('\0') { Err(Refusal::expected("no NUL character")) } else { Ok(text.to_owned()) }
     };
     let command = filled(section, reading, "command", "a program, then its arguments", |reading| {
         section.repeating_list(reading, "command", argument)

@@ -140,6 +140,18 @@ fn vercel_and_project_defaults_have_tokens_and_addresses() {
 }
 
 #[test]
+fn one_that_no_job_names_is_warned_of() {
+    let settings = read("[[surrounding]]\nname = \"thing\"\nfiles = [\"/a\"]", "").unwrap();
+    let warnings: Vec<String> = settings.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "/etc/convault/convault.toml: surrounding.thing: no [[job]] names this in its `surroundings`, so it is not stored"
+        ]
+    );
+}
+
+#[test]
 fn there_is_exactly_one_kind() {
     assert_eq!(
         problem("required = true"),
