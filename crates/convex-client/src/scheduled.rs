@@ -31,7 +31,7 @@ impl Deployment {
         let arguments =
             PageOf { component_id: component, pagination_opts: Pagination { cursor, num_items: ROWS } };
         let page: Page = self.query("_system/frontend/paginatedScheduledJobs", &arguments).await?;
-        Ok(RowPage { rows: page.page, next: (!page.is_done).then_some(page.continue_cursor) })
+        Ok(RowPage { rows: page.rows, next: (!page.is_done).then_some(page.continue_cursor) })
     }
 
     /// The arguments of a scheduled function that are kept apart from its row because they are large: UTF-8 JSON, a
@@ -76,7 +76,8 @@ struct Pagination<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
-    page: Vec<Box<RawValue>>,
+    #[serde(rename = "page")]
+    rows: Vec<Box<RawValue>>,
     is_done: bool,
     #[serde(default)]
     continue_cursor: String,

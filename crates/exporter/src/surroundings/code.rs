@@ -154,24 +154,6 @@ impl Code {
         put(taker, "config.json", &stream.finish().map_err(odd)?).await?;
         put(taker, "modules.json", &pretty(&modules)).await
     }
-
-    /// The errors of both halves: one is a gap, two are a failure.
-    fn outcome(
-        &self,
-        shown: Result<(), SurroundingError>,
-        bundled: Result<(), SurroundingError>,
-        gaps: &mut Gaps,
-    ) -> Result<(), SurroundingError> {
-        let what_shown = "code: schemas, indexes, functions, authentication, components and addresses";
-        let what_bundled = "code: modules with source maps, configuration and hashes";
-        match (shown, bundled) {
-            (Ok(()), Ok(())) => Ok(()),
-            (Err(error), _) | (_, Err(error)) if error.kind == SurroundingErrorKind::Taker => Err(error),
-            (Err(error), Err(_)) => Err(error),
-            (Err(error), Ok(())) => gaps.missed(what_shown, error),
-            (Ok(()), Err(error)) => gaps.missed(what_bundled, error),
-        }
-    }
 }
 
 #[async_trait]
@@ -194,12 +176,32 @@ impl Surrounding for Code {
             connect(&self.settings, &teller).await.map_err(|error| self.errors.unreached(error))?;
         let mut gaps = Gaps::new(false);
         let shown = self.shown(&deployment, taker, &mut gaps).await;
+        if shown.as_ref().is_err_and(|error| error.kind == SurroundingErrorKind::Taker) {
+            return shown.map(|()| Vec::new());
+        }
         let bundled = self.bundled(&deployment, taker).await;
-        self.outcome(shown, bundled, &mut gaps)?;
+        outcome(shown, bundled, &mut gaps)?;
         if !self.has_repository {
             gaps.inherent("code", "only bundled output; cannot be pushed back");
         }
         Ok(gaps.into_noted())
+    }
+}
+
+/// The errors of both halves: one is a gap, two are a failure.
+fn outcome(
+    shown: Result<(), SurroundingError>,
+    bundled: Result<(), SurroundingError>,
+    gaps: &mut Gaps,
+) -> Result<(), SurroundingError> {
+    let what_shown = "code: schemas, indexes, functions, authentication, components and addresses";
+    let what_bundled = "code: modules with source maps, configuration and hashes";
+    match (shown, bundled) {
+        (Ok(()), Ok(())) => Ok(()),
+        (_, Err(error)) if error.kind == SurroundingErrorKind::Taker => Err(error),
+        (Err(error), Err(_)) => Err(error),
+        (Err(error), Ok(())) => gaps.missed(what_shown, error),
+        (Ok(()), Err(error)) => gaps.missed(what_bundled, error),
     }
 }
 

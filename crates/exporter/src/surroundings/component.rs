@@ -5,7 +5,7 @@ use convault_convex_client::ComponentRow;
 /// The folder of a component: nothing for the root, else `_components/outer/_components/inner/`, as in an export.
 pub(crate) fn folder(component: &ComponentRow) -> String {
     let names = component.path.split('/').filter(|name| !name.is_empty());
-    names.map(|name| format!("_components/{name}/")).collect()
+    names.fold(String::new(), |folder, name| folder + "_components/" + name + "/")
 }
 
 /// How calls name a component: the root not at all.

@@ -311,8 +311,11 @@ impl ConfigStream {
 mod tests {
     use super::{ConfigStream, Event};
 
+    /// What is found, and its text.
+    type Text = (String, String);
+
     /// Everything that `json` holds when it comes in pieces of `size`: texts put together again, and the rest.
-    fn read(json: &str, size: usize) -> Result<(Vec<(String, String)>, String), &'static str> {
+    fn read(json: &str, size: usize) -> Result<(Vec<Text>, String), &'static str> {
         let mut stream = ConfigStream::new();
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         for piece in json.as_bytes().chunks(size) {

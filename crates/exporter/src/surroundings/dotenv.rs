@@ -1,7 +1,8 @@
 //! Variables in the dotenv format, such that a stock parser gives back every value exactly.
 //!
 //! The format has no specification. What is written here is read alike by npm's `dotenv` (which Next.js, Vite and
-//! Convex's own command line build on) and, but for the values said below, by python-dotenv and POSIX shells.
+//! Convex's own command line build on). For all but values that need backticks or escapes, python-dotenv (without
+//! interpolation) agrees.
 
 use std::fmt::Write as _;
 

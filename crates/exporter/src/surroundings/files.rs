@@ -167,5 +167,5 @@ fn entry_path(path: &Path) -> Option<String> {
         }
     }
     let strange = |name: &&str| name.contains('\\') || name.chars().any(char::is_control);
-    (!names.is_empty() && !names.iter().any(|name| strange(name))).then(|| names.join("/"))
+    (!names.is_empty() && !names.iter().any(strange)).then(|| names.join("/"))
 }

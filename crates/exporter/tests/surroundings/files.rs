@@ -1,7 +1,7 @@
 //! Files of this machine.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -56,7 +56,6 @@ async fn mode_owner_and_time_are_kept_and_a_change_is_noticed() {
     assert_eq!(entry.details.mode, Some(0o640));
     assert_eq!(entry.details.modified.unwrap().as_second(), 1_700_000_000);
     let me = fs::metadata(&path).unwrap();
-    use std::os::unix::fs::MetadataExt as _;
     assert_eq!(entry.details.owner, Some((me.uid(), me.gid())));
     let before = taken.values[entry_name].clone();
     fs::write(&path, "A=hunter3\n").unwrap();

@@ -40,7 +40,7 @@ fn repository() -> (TempDir, String, String) {
 }
 
 fn settings(place: RepositoryPlace, reference: &str) -> RepositorySettings {
-    let time_out = Duration::from_secs(60);
+    let time_out = Duration::from_mins(1);
     RepositorySettings { place, reference: reference.to_owned(), time_out, max_bytes: None }
 }
 

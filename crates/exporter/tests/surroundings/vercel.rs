@@ -24,7 +24,7 @@ fn vercel(fake: &Fake, targets: Option<&[&str]>, required: bool) -> VercelVariab
     VercelVariables::new(name("vercel"), required, settings)
 }
 
-fn variable(id: &str, key: &str, kind: &str, target: Value) -> Value {
+fn variable(id: &str, key: &str, kind: &str, target: &Value) -> Value {
     json!({ "id": id, "key": key, "type": kind, "target": target, "value": "ciphertext", "createdAt": 1 })
 }
 
@@ -36,8 +36,8 @@ fn project(call: &Call) -> Response {
             let branch = json!({
                 "id": "v4", "key": "API_URL", "type": "plain", "target": ["preview"], "gitBranch": "feature/a",
             });
-            let first = variable("v1", "PEM", "encrypted", json!(["production", "preview"]));
-            let envs = [first, variable("v2", "TOKEN", "sensitive", json!("production")), branch];
+            let first = variable("v1", "PEM", "encrypted", &json!(["production", "preview"]));
+            let envs = [first, variable("v2", "TOKEN", "sensitive", &json!("production")), branch];
             ok(
                 &json!({ "envs": envs, "pagination": { "count": 3, "next": 1_540_095_775_951_u64, "prev": null } }),
             )
@@ -46,7 +46,7 @@ fn project(call: &Call) -> Response {
             let custom = json!({
                 "id": "v5", "key": "PEM", "type": "encrypted", "customEnvironmentIds": ["env_1"], "comment": "staging",
             });
-            let envs = [variable("v3", "PEM", "encrypted", json!(["development"])), custom];
+            let envs = [variable("v3", "PEM", "encrypted", &json!(["development"])), custom];
             ok(&json!({ "envs": envs, "pagination": { "count": 2, "next": null, "prev": 1 } }))
         }
         "/v1/projects/crm-web/env/v1?teamId=team_acme" => {
@@ -133,9 +133,8 @@ async fn a_token_that_may_not_is_told_so_without_being_shown() {
 
 #[tokio::test]
 async fn one_value_that_cannot_be_read_is_a_line_unless_all_is_required() {
-    let denied = |call: &Call| match call.target.contains("/env/v1") {
-        true => refused(403, "forbidden"),
-        false => project(call),
+    let denied = |call: &Call| {
+        if call.target.contains("/env/v1") { refused(403, "forbidden") } else { project(call) }
     };
     let fake = Fake::start(denied).await;
     let taken = collect(&vercel(&fake, Some(&["production"]), false)).await.unwrap();
