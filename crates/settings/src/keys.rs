@@ -48,7 +48,7 @@ impl Form {
             Self::Cron => "five cron fields (minute hour day month weekday) such as \"0 3 * * *\", or \"@daily\"".into(),
             Self::TimeZone => "an IANA time zone such as \"Europe/London\" or \"UTC\"".into(),
             Self::Names => "a list of names such as [\"offsite\"]".into(),
-            Self::Texts => "a list of strings, none of them empty".into(),
+            Self::Texts => "a list of strings".into(),
             Self::Paths => "a list of paths, which may have `*`, `?` and `**` in them".into(),
             Self::Tags => "a list of words of 1 to 63 characters a-z, A-Z, 0-9, `-`, `_`, `.`, `=`, `:`, `/`".into(),
             Self::Tiers => "a list of tiers such as [\"weekly\", \"monthly\"]: hourly, daily, weekly, monthly, yearly".into(),
