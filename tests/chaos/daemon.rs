@@ -191,7 +191,7 @@ impl Daemon {
             tags: Vec::new(),
             keep_until: None,
             files: FilesMode::Inline,
-        surroundings: Vec::new(),
+            surroundings: Vec::new(),
             anomaly: AnomalyLimits::default(),
             expected_interval: None,
             clock_skew_limit: Duration::from_mins(5),

@@ -1,7 +1,8 @@
 //! [`Concern`]: what a person should look at, each with what can be done about it.
 
 use convault_core::{
-    DeploymentName, DestinationStatus, HoldingStatus, JobStatus, RunOutcome, Status, VerifyStatus,
+    DeploymentName, DestinationStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome, Status,
+    VerifyStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -41,6 +42,7 @@ pub(crate) fn concerns(status: &Status) -> Vec<Concern> {
             found.extend(task.into_iter().flat_map(|task| here.verifying(task, &intervals)));
         }
     }
+    found.extend(status.mirrors.iter().flat_map(|mirror| of_mirror(mirror, status.now)));
     found.sort_by_key(|concern| !concern.urgent);
     found
 }
@@ -71,6 +73,36 @@ fn of_job(job: &JobStatus, now: Timestamp) -> Option<Concern> {
         "warn" => Some(mild(what, "")),
         _ => None,
     }
+}
+
+fn of_mirror(mirror: &MirrorStatus, now: Timestamp) -> Vec<Concern> {
+    let name = &mirror.mirror;
+    let mut found = Vec::new();
+    if let Some(since) = mirror.braked_since {
+        let why = mirror.braked_why.as_deref().unwrap_or("too much has changed at once");
+        found.push(urgent(
+            format!("Mirror {name}: the brake holds since {}: {why}.", relative(since, now)),
+            format!(
+                "`convault mirror diff {name}` tells what vanished and changed. If it is right, `convault mirror run {name} \
+                 --release-brake`; if not, `convault mirror restore {name} --to source` gives it back."
+            ),
+        ));
+        return found;
+    }
+    let Verdict { class, word } = Verdict::of_mirror(mirror, now);
+    let message =
+        mirror.last_attempt.as_ref().map(|run| run.message.trim_end_matches('.')).unwrap_or_default();
+    match class {
+        "bad" => found.push(urgent(format!("Mirror {name}: {word}: {message}."), "")),
+        "warn" => found.push(mild(format!("Mirror {name}: {word}: {message}."), "")),
+        _ => {}
+    }
+    if !mirror.held_back.is_empty() {
+        let reasons = mirror.held_back.join("; ");
+        let what = format!("The last run of mirror {name} held back: {}.", reasons.trim_end_matches('.'));
+        found.push(mild(what, ""));
+    }
+    found
 }
 
 fn of_place(place: &DestinationStatus) -> impl Iterator<Item = Concern> {

@@ -1,6 +1,7 @@
 //! The metrics, in `OpenMetrics` text. `docs/metrics.md` has the same list, and a test compares the two.
 
 mod destinations;
+mod mirrors;
 mod sharing;
 mod verifying;
 
@@ -42,6 +43,7 @@ impl Collector for Snapshot {
         last_success(&mut out, &self.0)?;
         destinations::write(&mut out, &self.0)?;
         verifying::write(&mut out, &self.0)?;
+        mirrors::write(&mut out, &self.0)?;
         sharing::write(&mut out, &self.0)
     }
 }

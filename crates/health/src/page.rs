@@ -3,6 +3,7 @@
 mod destinations;
 mod history;
 mod jobs;
+mod mirrors;
 
 use std::sync::LazyLock;
 
@@ -63,7 +64,7 @@ fn whole(status: &Status, runs: &Result<Vec<RunRecord>, String>) -> String {
          <meta http-equiv=\"refresh\" content=\"15\"><style>{STYLE}</style></head><body>\
          <header><h1>Convault</h1><span class=\"soft\">{version} · started {started}</span></header><main>{banner}\
          <h2>Jobs</h2><div class=\"cards\">{cards}</div>\
-         <h2>Destinations</h2><div class=\"places\">{places}</div>{sharing}\
+         <h2>Destinations</h2><div class=\"places\">{places}</div>{mirrors}{sharing}\
          <h2>Runs</h2>{history}</main>\
          <footer>As of {now}. <a href=\"/metrics\">Metrics</a> · <a href=\"/api/v1/status\">Status as JSON</a> · \
          <a href=\"/api/v1/openapi.json\">API</a></footer></body></html>\n",
@@ -71,6 +72,7 @@ fn whole(status: &Status, runs: &Result<Vec<RunRecord>, String>) -> String {
         version = Escaped(&status.version),
         started = relative(status.started, status.now),
         banner = banner(&concerns),
+        mirrors = mirrors::cards(&status.mirrors, status.now),
         sharing = status.coordination.as_ref().map(sharing).unwrap_or_default(),
         now = to_the_second(status.now),
     )

@@ -1,6 +1,6 @@
 //! [`Verdict`]: how something is to be seen.
 
-use convault_core::{JobStatus, RunOutcome};
+use convault_core::{JobStatus, MirrorStatus, RunOutcome};
 use jiff::Timestamp;
 
 /// How much later than its schedule allows something may be before it is called late: the same half hour as in the
@@ -35,6 +35,22 @@ impl Verdict {
         Self { class, word }
     }
 
+    /// How a mirror does.
+    pub(crate) fn of_mirror(mirror: &MirrorStatus, now: Timestamp) -> Self {
+        let last = mirror.last_attempt.as_ref().and_then(|run| run.outcome);
+        let (class, word) = match last {
+            _ if mirror.braked_since.is_some() => ("bad", "the brake holds"),
+            Some(RunOutcome::Failed) => ("bad", "last run failed"),
+            Some(RunOutcome::Interrupted) => ("bad", "last run was interrupted"),
+            _ if is_late(mirror, now) => ("bad", "not up to date"),
+            Some(RunOutcome::Partial) => ("warn", "some objects could not be copied"),
+            Some(RunOutcome::Cancelled) => ("warn", "last run was cancelled"),
+            Some(RunOutcome::Good | RunOutcome::Suspect) => ("good", "good"),
+            None => ("info", "no run yet"),
+        };
+        Self { class, word }
+    }
+
     /// The colour of an outcome; of a run that goes on, where there is none yet.
     pub(crate) fn class_of(outcome: Option<RunOutcome>) -> &'static str {
         match outcome {
@@ -44,4 +60,11 @@ impl Verdict {
             None => "info",
         }
     }
+}
+
+/// Whether a mirror has not been up to date for twice its interval. The same rule as the alert `ConvaultMirrorTooOld`.
+pub(crate) fn is_late(mirror: &MirrorStatus, now: Timestamp) -> bool {
+    let age = mirror.last_success.map(|time| now.duration_since(time).as_secs_f64());
+    age.zip(mirror.expected_interval_seconds)
+        .is_some_and(|(age, interval)| age > 2.0 * interval + LATE_AFTER_SECONDS)
 }

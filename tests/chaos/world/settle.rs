@@ -57,7 +57,15 @@ impl World {
                 let mut output = Vec::new();
                 let clock = Arc::new(self.clocks[0].clone());
                 let context = RunContext::new(id.clone(), clock, CancellationToken::new(), Arc::new(|_| {}));
-                let given = download(at.raw.as_ref(), manifest, Access::Opened(None), &mut output, "memory", &context).await;
+                let given = download(
+                    at.raw.as_ref(),
+                    manifest,
+                    Access::Opened(None),
+                    &mut output,
+                    "memory",
+                    &context,
+                )
+                .await;
                 match given {
                     Ok(_) if output == export[..] => number += 1,
                     Ok(_) => return Err(Broken(format!("{id} is downloaded, and is not what was stored"))),

@@ -1,7 +1,8 @@
 //! `convault status`: what the daemon knows.
 
 use convault_core::{
-    CoordinationStatus, DestinationStatus, HoldingStatus, JobStatus, RunOutcome, Status, VerifyStatus,
+    CoordinationStatus, DestinationStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome, Status,
+    VerifyStatus,
 };
 use convault_settings::socket_path;
 
@@ -49,6 +50,12 @@ fn show(status: &Status) {
         let rows: Vec<Vec<String>> = status.verifying.iter().map(|task| verify_row(task, status)).collect();
         print::table(&["VERIFYING", "DEPLOYMENT", "LAST RUN", "NEXT"], &rows);
     }
+    if !status.mirrors.is_empty() {
+        let rows: Vec<Vec<String>> = status.mirrors.iter().map(|mirror| mirror_row(mirror, status)).collect();
+        let heading =
+            ["MIRROR", "TO", "UP TO DATE", "LAST RUN", ">OBJECTS", ">SIZE", ">STATES", "NEXT", "BRAKE"];
+        print::table(&heading, &rows);
+    }
     for text in remarks(status) {
         print::line(&text);
     }
@@ -75,6 +82,7 @@ fn remarks(status: &Status) -> Vec<String> {
             remarks.push(format!("{}, {}: {}", task.destination, task.deployment, run.message));
         }
     }
+    remarks.extend(status.mirrors.iter().flat_map(of_mirror));
     remarks.extend(status.coordination.as_ref().map(coordination));
     remarks
 }
@@ -101,6 +109,35 @@ fn verify_row(task: &VerifyStatus, status: &Status) -> Vec<String> {
         ),
         task.next_due
             .map_or_else(|| "-".to_owned(), |time| format!("in {}", print::distance(status.now, time))),
+    ]
+}
+
+/// What a person should look at of a mirror.
+fn of_mirror(mirror: &MirrorStatus) -> Vec<String> {
+    let name = &mirror.mirror;
+    let wrong = |run: &&convault_core::RunRecord| run.outcome != Some(RunOutcome::Good);
+    let last =
+        mirror.last_attempt.as_ref().filter(wrong).map(|run| format!("mirror {name}: {}", run.message));
+    let held_back = mirror.held_back.iter().map(|why| format!("mirror {name}: {why}"));
+    last.into_iter().chain(held_back).collect()
+}
+
+fn mirror_row(mirror: &MirrorStatus, status: &Status) -> Vec<String> {
+    let ago = |time| format!("{} ago", print::distance(time, status.now));
+    let last = mirror.last_attempt.as_ref().and_then(|run| run.outcome);
+    let next = mirror.next_due.map(|time| format!("in {}", print::distance(status.now, time)));
+    vec![
+        mirror.mirror.to_string(),
+        mirror.destination.to_string(),
+        mirror.last_success.map_or_else(|| "never".to_owned(), ago),
+        last.map_or("never", RunOutcome::as_str).to_owned(),
+        print::number(mirror.objects),
+        print::size(mirror.bytes),
+        print::number(mirror.states),
+        next.unwrap_or_else(|| "on demand".to_owned()),
+        mirror
+            .braked_since
+            .map_or_else(|| "-".to_owned(), |since| format!("holds since {}", print::time(since))),
     ]
 }
 

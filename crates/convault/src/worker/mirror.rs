@@ -74,6 +74,9 @@ fn verdict(done: &Mirrored) -> (RunOutcome, String) {
                 print::number(tally.vanished),
                 print::size(tally.read_bytes + tally.server_copied_bytes)
             );
+            if tally.touched > 0 {
+                text.push_str(&format!("; {} written again as they were", print::number(tally.touched)));
+            }
             if tally.failed == 0 {
                 return (RunOutcome::Good, text);
             }

@@ -14,8 +14,8 @@ use axum::{
 use convault_core::{
     Abilities, Ability, Control, ControlError, CoordinationStatus, DefaultLock, DeploymentName,
     DestinationName, DestinationResult, DestinationStatus, DurationHistogram, HoldingStatus, JobName,
-    JobStatus, LockMode, MarkWish, RunEvent, RunId, RunOutcome, RunRecord, Secret, StartRequest, Status,
-    Verb, VerifyStatus,
+    JobStatus, LockMode, MarkWish, MirrorName, MirrorStatus, RunEvent, RunId, RunOutcome, RunRecord, Secret,
+    StartRequest, Status, Verb, VerifyStatus,
 };
 use convault_health::{Access, router};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -174,7 +174,23 @@ pub(crate) fn status() -> Status {
             read_all_within_seconds: 2_592_000.0,
             last_attempt: Some(RunRecord { verb: Verb::Verify, ..run(RunOutcome::Good) }),
         }],
-        mirrors: Vec::new(),
+        mirrors: vec![MirrorStatus {
+            mirror: MirrorName::new("courses").unwrap(),
+            from: "s3://media/ in eu-central-1".to_owned(),
+            destination: DestinationName::new("offsite").unwrap(),
+            schedule: Some("@hourly".to_owned()),
+            next_due: Some(at("2026-11-22T05:00:00Z")),
+            expected_interval_seconds: Some(3600.0),
+            running: None,
+            last_attempt: Some(RunRecord { verb: Verb::Mirror, ..run(RunOutcome::Good) }),
+            last_success: Some(at("2026-11-22T03:10:00Z")),
+            objects: 1_000_000,
+            bytes: 5 << 40,
+            states: 42,
+            braked_since: None,
+            braked_why: None,
+            held_back: Vec::new(),
+        }],
         coordination: Some(CoordinationStatus {
             destination: DestinationName::new("offsite").unwrap(),
             instance: "backup-1".to_owned(),

@@ -249,7 +249,17 @@ fn row(parsed: &Parsed, family: &str, kind: &str) -> [String; 4] {
     let sampled = if kind == "histogram" { format!("{name}_count") } else { name.clone() };
     let sample = parsed.samples.iter().find(|sample| sample.name == sampled).unwrap();
     // The table lists the job before the deployment, and what it is about before a detail of it.
-    let order = ["destination", "job_name", "deployment", "outcome", "state", "ability", "result", "version"];
+    let order = [
+        "mirror",
+        "destination",
+        "job_name",
+        "deployment",
+        "outcome",
+        "state",
+        "ability",
+        "result",
+        "version",
+    ];
     let labels: Vec<_> = order.into_iter().filter(|label| sample.labels.contains_key(*label)).collect();
     assert_eq!(labels.len(), sample.labels.len(), "{name} has a label that no table row could have");
     let help = parsed.helps[family].clone();
