@@ -106,7 +106,7 @@ impl LineUnpacker {
     }
 
     /// The next line; `None` where more bytes are needed.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, PackedError> {
+    pub fn next_line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, PackedError> {
         let Some(line) = self.next_text()? else { return Ok(None) };
         let parsed = serde_json::from_slice(line);
         parsed.map(Some).map_err(|source| PackedError::Line { number: self.number, source })
@@ -186,7 +186,7 @@ mod tests {
             let mut next = 0;
             for piece in bytes.chunks(cut) {
                 unpacker.push(piece);
-                while let Some((number, text)) = unpacker.next::<(u32, String)>().unwrap() {
+                while let Some((number, text)) = unpacker.next_line::<(u32, String)>().unwrap() {
                     assert_eq!((number, text.len()), (next, next as usize % 300));
                     next += 1;
                 }
@@ -201,13 +201,13 @@ mod tests {
         let mut bytes = packed(2000);
         let mut unpacker = LineUnpacker::new();
         unpacker.push(&bytes);
-        assert!(matches!(unpacker.next::<u32>(), Err(PackedError::Line { number: 1, .. })));
+        assert!(matches!(unpacker.next_line::<u32>(), Err(PackedError::Line { number: 1, .. })));
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0x55;
         let mut unpacker = LineUnpacker::new();
         unpacker.push(&bytes);
         let failed = loop {
-            match unpacker.next::<(u32, String)>() {
+            match unpacker.next_line::<(u32, String)>() {
                 Ok(Some(_)) => {}
                 Ok(None) => break unpacker.finish().is_err(),
                 Err(_) => break true,

@@ -16,7 +16,7 @@ impl Brake {
     /// Why nothing of this may be propagated; `None` where it may. A source that was not empty and is empty now always
     /// brakes: a disk that is not mounted and a wrong prefix look like that. What is added never does.
     pub fn why(self, tally: &MirrorTally) -> Option<String> {
-        let MirrorTally { before, objects, vanished, changed, .. } = *tally;
+        let MirrorTally { before, objects, changed, vanished, .. } = *tally;
         if before > 0 && objects == 0 {
             return Some(format!("the source is empty, and had {before} objects"));
         }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn tally(before: u64, objects: u64, vanished: u64, changed: u64) -> MirrorTally {
-        MirrorTally { before, objects, vanished, changed, ..MirrorTally::default() }
+        MirrorTally { before, objects, changed, vanished, ..MirrorTally::default() }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn expired_runs(runs: &[RunId], keep: &MirrorKeep, now: Timestamp) -> Vec<Ru
     let mut sorted: Vec<&RunId> = runs.iter().collect();
     sorted.sort();
     let hold = jiff::SignedDuration::try_from(keep.hold_deletions).unwrap_or(jiff::SignedDuration::MAX);
-    let held = |successor: &RunId| now.duration_since(successor.time()) <= hold;
+    let is_young = |successor: &RunId| now.duration_since(successor.time()) <= hold;
     let by_rule: Vec<RunId> = match &keep.keep {
         None => sorted.iter().map(|run| (*run).clone()).collect(),
         Some(rule) => {
@@ -36,7 +36,7 @@ pub fn expired_runs(runs: &[RunId], keep: &MirrorKeep, now: Timestamp) -> Vec<Ru
             removed
         }
     };
-    let superseded = sorted.windows(2).filter(|pair| !held(pair[1])).map(|pair| pair[0]);
+    let superseded = sorted.windows(2).filter(|pair| !is_young(pair[1])).map(|pair| pair[0]);
     superseded.filter(|run| by_rule.binary_search(run).is_ok()).cloned().collect()
 }
 

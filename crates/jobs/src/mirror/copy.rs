@@ -177,7 +177,7 @@ impl<'a> Copier<'a> {
                 let size_bytes = copied.info.size_bytes;
                 let contents =
                     Contents { stored_bytes: size_bytes, sha256: copied.sha256, content_sha256: None };
-                let mut stored = self.stored(found, &copied.info, copied.attributes, contents);
+                let mut stored = self.stored(found, &copied.info, copied.attributes, &contents);
                 (stored.read_bytes, stored.server_copied_bytes) = (0, size_bytes);
                 Ok(Some(stored))
             }
@@ -205,7 +205,7 @@ impl<'a> Copier<'a> {
             check_object(store, key, stored_bytes, &sha256).await?;
         }
         let contents = Contents { stored_bytes, sha256: Some(sha256), content_sha256 };
-        Ok(self.stored(found, &info, attributes, contents))
+        Ok(self.stored(found, &info, attributes, &contents))
     }
 
     /// Reads a small object whole; again where that breaks off.
@@ -278,11 +278,17 @@ impl<'a> Copier<'a> {
             let sha256 = contents.sha256.expect("what passes through here is hashed");
             check_object(store, key, contents.stored_bytes, &sha256).await?;
         }
-        Ok(self.stored(found, &reading.info, reading.attributes, contents))
+        Ok(self.stored(found, &reading.info, reading.attributes, &contents))
     }
 
     /// The entry of an object that is stored now.
-    fn stored(&self, found: &Found, read: &ObjectInfo, attributes: Attributes, contents: Contents) -> Stored {
+    fn stored(
+        &self,
+        found: &Found,
+        read: &ObjectInfo,
+        attributes: Attributes,
+        contents: &Contents,
+    ) -> Stored {
         let encrypted = self.mirror.destination.encryption.is_some();
         let details = MirrorDetails {
             key: found.info.key.clone(),
@@ -405,22 +411,20 @@ async fn send(
     let mut buffer: Option<Buffer> = None;
     let mut ended = false;
     while !ended {
-        let chunk = match reading.next().await? {
-            Some(plain) => match (&mut sealing, &mut content) {
-                (Some(encryptor), Some(content)) => {
-                    content.update(&plain);
-                    encryptor.push(&plain, &mut sealed);
-                    sealed.split().freeze()
-                }
-                _ => plain,
-            },
-            None => {
-                ended = true;
-                if let Some(encryptor) = sealing.take() {
-                    encryptor.finish(&mut sealed);
-                }
+        let chunk = if let Some(plain) = reading.next().await? {
+            if let (Some(encryptor), Some(content)) = (&mut sealing, &mut content) {
+                content.update(&plain);
+                encryptor.push(&plain, &mut sealed);
                 sealed.split().freeze()
+            } else {
+                plain
             }
+        } else {
+            ended = true;
+            if let Some(encryptor) = sealing.take() {
+                encryptor.finish(&mut sealed);
+            }
+            sealed.split().freeze()
         };
         stored.update(&chunk);
         stored_bytes += chunk.len() as u64;

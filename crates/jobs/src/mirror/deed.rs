@@ -126,7 +126,7 @@ impl Run<'_> {
         let copied = self.copy_all(previous.as_ref(), window, &mut listing, &mut progress, &mut totals).await;
         // What is stored is written down whatever became of the rest.
         let kept = progress.write().await;
-        let done = copied.and_then(|()| kept);
+        let done = copied.and(kept);
         if let Err(error) = done {
             listing.abort().await;
             // Objects that were on their way when it ended.
@@ -310,12 +310,12 @@ fn fly<'a>(copier: &'a Copier<'_>, step: Step) -> Option<BoxFuture<'a, Result<Ar
         Step::Vanished => None,
         Step::Same(entry) => Some(std::future::ready(Ok(Arrived::Same(entry))).boxed()),
         Step::Other(found, old) => {
-            let copied = async move {
+            let arriving = async move {
                 let key = found.info.key.clone();
                 let outcome = copier.copy(*found).await?;
                 Ok(Arrived::Copied { key, old, outcome })
             };
-            Some(copied.boxed())
+            Some(arriving.boxed())
         }
     }
 }

@@ -199,7 +199,7 @@ pub async fn difference_to_source(
             match (&gone, come) {
                 (Some(gone), Some(come)) if gone.entry.version == come.version => continue,
                 (Some(gone), Some(come)) if gone.entry.version.has_content_of(come.version) => {
-                    tally.touched += 1
+                    tally.touched += 1;
                 }
                 (Some(_), Some(_)) => tally.changed += 1,
                 (Some(_), None) => tally.vanished += 1,

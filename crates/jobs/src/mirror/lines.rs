@@ -108,11 +108,13 @@ pub(crate) async fn put_lines<T: Serialize>(
     recipients: Option<&Recipients>,
 ) -> Result<(), JobError> {
     let mut packer = LinePacker::new();
-    lines.iter().for_each(|line| packer.push(line));
-    let packed = packer.finish();
+    for line in lines {
+        packer.push(line);
+    }
+    let plain = packer.finish();
     let body = match recipients {
-        None => Bytes::from(packed),
-        Some(recipients) => encrypt(&packed, recipients),
+        None => Bytes::from(plain),
+        Some(recipients) => encrypt(&plain, recipients),
     };
     put_own(store, key, body, PutMode::IfAbsent).await
 }
@@ -155,20 +157,19 @@ impl<'a> LinesReader<'a> {
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, JobError> {
         loop {
             let Some(unpacker) = self.unpacker.as_mut() else { return Ok(None) };
-            let line = unpacker.next().map_err(|error| damaged(&self.place, chain(&error)))?;
+            let line = unpacker.next_line().map_err(|error| damaged(&self.place, chain(&error)))?;
             if line.is_some() {
                 return Ok(line);
             }
             let Some(object) = self.object.as_mut() else { return self.close() };
-            let plain = match object.next().await? {
-                Some(chunk) => self.open(&chunk)?,
-                None => {
-                    let object = self.object.take().expect("it is there until its end");
-                    if let Some(expected) = &self.expected {
-                        object.check(expected)?;
-                    }
-                    self.open_rest()?
+            let plain = if let Some(chunk) = object.next().await? {
+                self.open(&chunk)?
+            } else {
+                let object = self.object.take().expect("it is there until its end");
+                if let Some(expected) = &self.expected {
+                    object.check(expected)?;
                 }
+                self.open_rest()?
             };
             self.unpacker.as_mut().expect("it is there until the last line").push(&plain);
         }

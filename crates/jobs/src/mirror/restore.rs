@@ -84,7 +84,7 @@ pub async fn restore_mirror(
             match state.next(context).await? {
                 None => more = false,
                 Some(line) if line.details.key.starts_with(&target.only) => {
-                    flying.push(restoring.restore(line))
+                    flying.push(restoring.restore(line));
                 }
                 Some(_) => {}
             }

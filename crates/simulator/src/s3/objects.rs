@@ -37,12 +37,12 @@ impl Service {
             modified: self.state.now(),
             content_type: input.content_type,
             metadata: input.metadata.map(|all| all.into_iter().collect()),
-            headers: Headers {
+            headers: Box::new(Headers {
                 cache_control: input.cache_control,
                 content_disposition: input.content_disposition,
                 content_encoding: input.content_encoding,
                 content_language: input.content_language,
-            },
+            }),
             record: 0,
             version: String::new(),
             retention: None,

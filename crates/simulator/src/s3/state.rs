@@ -40,7 +40,7 @@ pub(super) struct Object {
     pub(super) content_type: Option<String>,
     pub(super) metadata: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    pub(super) headers: Headers,
+    pub(super) headers: Box<Headers>,
     /// The number of its record on disk.
     pub(super) record: u64,
     /// Its identifier among the versions of its key; empty where none are kept.
@@ -76,7 +76,7 @@ pub(super) struct PendingUpload {
     pub(super) sha256: bool,
     pub(super) content_type: Option<String>,
     pub(super) metadata: Option<BTreeMap<String, String>>,
-    pub(super) headers: Headers,
+    pub(super) headers: Box<Headers>,
     pub(super) parts: BTreeMap<i32, PendingPart>,
 }
 

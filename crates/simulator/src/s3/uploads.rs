@@ -45,12 +45,12 @@ impl Service {
             sha256: sha256 && !self.state.faults.strikes(S3FaultKind::NoChecksums),
             content_type: input.content_type,
             metadata: input.metadata.map(|all| all.into_iter().collect()),
-            headers: Headers {
+            headers: Box::new(Headers {
                 cache_control: input.cache_control,
                 content_disposition: input.content_disposition,
                 content_encoding: input.content_encoding,
                 content_language: input.content_language,
-            },
+            }),
             parts: BTreeMap::new(),
         };
         let (checksum_algorithm, composite) = if upload.sha256 {
