@@ -28,6 +28,7 @@ mod reader;
 mod record;
 mod sealed;
 pub mod signature;
+mod zip_entry;
 mod zip_record;
 mod zip_writer;
 
@@ -45,4 +46,5 @@ pub use packed::{LinePacker, LineUnpacker, PackedError};
 pub use random::{EntryContent, Index, RandomError};
 pub use ranged::{RangedError, RangedReader};
 pub use reader::{Finished, Reader};
+pub use zip_entry::{ZipEntryError, read_zip_entry};
 pub use zip_writer::{Packing, RawEntry, ZipEntry, ZipWriteError, ZipWriter};

@@ -9,8 +9,10 @@ use std::{
     process::Command,
 };
 
-use bytes::BytesMut;
-use convault_archive::{Options, Packing, RawEntry, Reader, ZipEntry, ZipWriteError, ZipWriter};
+use bytes::{Bytes, BytesMut};
+use convault_archive::{
+    Options, Packing, RawEntry, Reader, ZipEntry, ZipEntryError, ZipWriteError, ZipWriter, read_zip_entry,
+};
 use zip::ZipArchive;
 
 /// What a small deployment exports, and something that does not compress.
@@ -73,6 +75,23 @@ fn every_content_is_read_back_with_mode_and_time() {
         file.read_to_end(&mut found).unwrap();
         assert!(found == content, "{name}");
     }
+}
+
+#[test]
+fn one_entry_is_read_without_the_others() {
+    let zip = Bytes::from(written(7777));
+    let entry = |name: &'static str, limit| futures::executor::block_on(read_zip_entry(&zip, name, limit));
+    for (name, content, _) in contents() {
+        assert!(entry(name, 1 << 30).unwrap().unwrap() == content, "{name}");
+    }
+    assert!(entry("nothing", 1).unwrap().is_none());
+    let error = entry("noise.jpg", 1000).unwrap_err();
+    assert!(matches!(error, ZipEntryError::TooLarge { size_bytes: 300_000, .. }), "{error}");
+    let mut altered = zip.to_vec();
+    altered[50] ^= 1;
+    let altered = Bytes::from(altered);
+    let found = futures::executor::block_on(read_zip_entry(&altered, "environment/.env", 1000));
+    assert!(matches!(found, Err(ZipEntryError::Damaged { .. })), "{found:?}");
 }
 
 #[test]

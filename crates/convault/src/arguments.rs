@@ -61,6 +61,12 @@ pub(crate) enum Verb {
     Reencrypt(Reencrypt),
     /// Try everything that backups, and reading them, will need
     Doctor(Doctor),
+    /// Stored secrets: list and compare them by name, show one, and put environment variables back
+    Secrets {
+        /// What to do
+        #[command(subcommand)]
+        deed: Secrets,
+    },
     /// Mirrors of media: bring one up to date, and see, compare and restore its states
     Mirror {
         /// What to do
@@ -298,6 +304,79 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Secrets {
+    /// The names of the newest secrets, and when each got the value that it has; needs the names key and no identity
+    List {
+        #[command(flatten)]
+        place: SecretsPlace,
+    },
+    /// Names that were added, changed and removed from one time to another; needs the names key and no identity
+    Diff {
+        /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
+        #[arg(value_parser = parse_stored_at)]
+        older: StoredAt,
+        /// The same
+        #[arg(value_parser = parse_stored_at, default_value = "latest")]
+        newer: StoredAt,
+        #[command(flatten)]
+        place: SecretsPlace,
+    },
+    /// Print one value to standard output; needs an identity
+    Show {
+        /// Its name, such as `STRIPE_KEY`, or in full `environment/STRIPE_KEY`
+        name: String,
+        /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
+        #[arg(long, value_parser = parse_stored_at, default_value = "latest", value_name = "ID|TIME")]
+        at: StoredAt,
+        #[command(flatten)]
+        place: SecretsPlace,
+        #[command(flatten)]
+        identity: IdentityFile,
+    },
+    /// Put stored environment variables into a deployment: shows the plan, and writes with --yes; needs an identity
+    Restore {
+        /// The deployment that gets them, as the settings name it; its key needs `deployment:env:view` and `:write`
+        #[arg(long)]
+        to: DeploymentName,
+        /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
+        #[arg(long, value_parser = parse_stored_at, default_value = "latest", value_name = "ID|TIME")]
+        from: StoredAt,
+        /// Only this variable; may be repeated
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Remove variables that are not among the stored ones
+        #[arg(long, conflicts_with = "only")]
+        remove: bool,
+        /// Write what the plan says
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        place: SecretsPlace,
+        #[command(flatten)]
+        identity: IdentityFile,
+    },
+}
+
+/// Whose secrets, and where they are looked for.
+#[derive(Debug, Args)]
+pub(crate) struct SecretsPlace {
+    /// The deployment whose secrets are meant; needed where there are several
+    #[arg(long)]
+    pub(crate) deployment: Option<DeploymentName>,
+    /// Only in this destination
+    #[arg(long)]
+    pub(crate) destination: Option<DestinationName>,
+}
+
+/// A time at which secrets were stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoredAt {
+    Latest,
+    Id(RunId),
+    Time(Timestamp),
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Mirror {
     /// Bring a mirror up to date now, and wait for it
     Run {
@@ -437,6 +516,17 @@ pub(crate) struct Simulate {
     /// Have every new S3 object locked by default for so many days (governance)
     #[arg(long, value_name = "DAYS", requires = "s3_lock")]
     pub(crate) s3_default_lock: Option<u32>,
+}
+
+fn parse_stored_at(text: &str) -> Result<StoredAt, String> {
+    if text == "latest" {
+        return Ok(StoredAt::Latest);
+    }
+    if let Ok(id) = RunId::parse(text) {
+        return Ok(StoredAt::Id(id));
+    }
+    let time = parse_time(text).map(StoredAt::Time);
+    time.map_err(|error| format!("{error}, the id of a snapshot or set, or `latest`"))
 }
 
 fn parse_which(text: &str) -> Result<Which, String> {

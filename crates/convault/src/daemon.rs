@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, ExitWith},
     hub::Hub,
     look, socket,
-    task::{MirrorTask, VerifyTask},
+    task::{MirrorTask, VerifyTask, WatchTask},
     worker::{Sharing, Worker},
 };
 
@@ -88,6 +88,10 @@ impl Daemon {
         for task in &worker.mirrors {
             let past = past(&task.name, journal.as_ref()).await?;
             jobs.push(scheduled_mirror(task, past));
+        }
+        for task in &worker.watches {
+            let past = past(&task.name, journal.as_ref()).await?;
+            jobs.push(scheduled_watch(task, past));
         }
         let runner = Arc::new(DaemonRunner { worker: Arc::clone(&worker), hub: Arc::clone(&hub) });
         let cap = usize::try_from(settings.daemon.runs_at_once).ok().and_then(NonZeroUsize::new);
@@ -240,6 +244,20 @@ fn scheduled_mirror(task: &MirrorTask, past: Past) -> ScheduledJob {
         catch_up: true,
         retry: VERIFY_RETRY,
         time_out: task.settings.time_out,
+        past,
+    }
+}
+
+fn scheduled_watch(task: &WatchTask, past: Past) -> ScheduledJob {
+    ScheduledJob {
+        name: task.name.clone(),
+        group: task.job.deployment.to_string(),
+        schedule: Some(task.schedule.clone()),
+        jitter: Duration::ZERO,
+        // What changed meanwhile, the next look finds as well.
+        catch_up: false,
+        retry: VERIFY_RETRY,
+        time_out: task.job.time_out,
         past,
     }
 }

@@ -208,6 +208,10 @@ impl Control for Hub {
             let next_due = next_due(name);
             convault_core::MirrorStatus { next_due, ..status.clone() }
         });
+        let watching = state.watching.iter().map(|(name, status)| {
+            let next_due = next_due(name);
+            convault_core::WatchStatus { next_due, ..status.clone() }
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
@@ -217,6 +221,7 @@ impl Control for Hub {
             destinations: state.destinations.clone(),
             verifying: verifying.collect(),
             mirrors: mirrors.collect(),
+            watching: watching.collect(),
             coordination: self.worker.sharing.as_ref().map(crate::worker::Sharing::status),
         }
     }
@@ -291,16 +296,23 @@ impl Control for Hub {
     }
 }
 
-/// A mirror is brought up to date, a verify task does nothing but verify, and a job everything else.
+/// Each task does the one thing it is there for, and a job everything else.
 fn fitting(request: StartRequest) -> Result<StartRequest, ControlError> {
     if request.job.as_mirror().is_some() {
         return Ok(StartRequest { verb: Verb::Mirror, ..request });
+    }
+    if request.job.is_watch() {
+        return Ok(StartRequest { verb: Verb::Watch, ..request });
     }
     if request.job.is_task() {
         return Ok(StartRequest { verb: Verb::Verify, ..request });
     }
     if request.verb == Verb::Verify {
         let text = "a job is not verified; its verify tasks are named verify/DESTINATION/DEPLOYMENT";
+        return Err(ControlError::Other(text.to_owned()));
+    }
+    if request.verb == Verb::Watch {
+        let text = "a job is not watched; the looks at its secrets are named watch/JOB";
         return Err(ControlError::Other(text.to_owned()));
     }
     if request.verb == Verb::Mirror {

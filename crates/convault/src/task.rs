@@ -1,9 +1,9 @@
-//! What runs: a job of the settings, or a task of the daemon's own: verifying one deployment in one destination, or
-//! bringing a mirror up to date.
+//! What runs: a job of the settings, or a task of the daemon's own: verifying one deployment in one destination, bringing
+//! a mirror up to date, or looking at a job's secrets.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use convault_core::{DeploymentName, DestinationName, JobName, StartRequest, Verb};
+use convault_core::{DeploymentName, DestinationName, JobName, Schedule, StartRequest, Verb};
 use convault_jobs::Mirror;
 use convault_scheduler::Cancel;
 use convault_settings::{JobSettings, MirrorSettings, Settings, VerifySettings};
@@ -58,12 +58,30 @@ impl MirrorTask {
     }
 }
 
+/// Looking whether the secrets of a job's deployment changed.
+#[derive(Debug, Clone)]
+pub(crate) struct WatchTask {
+    pub(crate) name: JobName,
+    pub(crate) schedule: Schedule,
+    pub(crate) job: JobSettings,
+}
+
+/// The looks at secrets of the settings.
+pub(crate) fn watch_tasks(settings: &Settings) -> Vec<WatchTask> {
+    let task = |job: &JobSettings| {
+        let (name, schedule) = (JobName::watch(&job.name), job.watch.clone()?);
+        Some(WatchTask { name, schedule, job: job.clone() })
+    };
+    settings.jobs.iter().filter_map(task).collect()
+}
+
 /// What runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Task<'a> {
     Job(&'a JobSettings),
     Verify(&'a VerifyTask),
     Mirror(&'a MirrorTask),
+    Watch(&'a WatchTask),
 }
 
 impl<'a> Task<'a> {
@@ -72,6 +90,7 @@ impl<'a> Task<'a> {
             Self::Job(job) => &job.name,
             Self::Verify(task) => &task.name,
             Self::Mirror(task) => &task.name,
+            Self::Watch(task) => &task.name,
         }
     }
 
@@ -81,6 +100,7 @@ impl<'a> Task<'a> {
             Self::Job(job) => &job.deployment,
             Self::Verify(task) => &task.deployment,
             Self::Mirror(task) => &task.protected,
+            Self::Watch(task) => &task.job.deployment,
         }
     }
 
@@ -90,6 +110,7 @@ impl<'a> Task<'a> {
             Self::Job(job) => &job.to,
             Self::Verify(task) => std::slice::from_ref(&task.destination),
             Self::Mirror(task) => std::slice::from_ref(&task.settings.to),
+            Self::Watch(task) => &task.job.to,
         }
     }
 
@@ -99,6 +120,7 @@ impl<'a> Task<'a> {
             Self::Job(_) => Verb::Backup,
             Self::Verify(_) => Verb::Verify,
             Self::Mirror(_) => Verb::Mirror,
+            Self::Watch(_) => Verb::Watch,
         }
     }
 
@@ -108,6 +130,7 @@ impl<'a> Task<'a> {
             Self::Job(job) => job.time_out,
             Self::Verify(task) => task.time_out,
             Self::Mirror(task) => task.settings.time_out,
+            Self::Watch(task) => task.job.time_out,
         }
     }
 }

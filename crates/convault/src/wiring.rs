@@ -88,7 +88,7 @@ fn wrong(settings: &Settings, key: &str, error: &dyn std::error::Error) -> ExitW
 }
 
 /// The key under which names are hashed, where there is one.
-fn names_key(settings: &Settings) -> Result<Option<NamesKey>, ExitWith> {
+pub(crate) fn names_key(settings: &Settings) -> Result<Option<NamesKey>, ExitWith> {
     let secret = settings.encryption.as_ref().and_then(|encryption| encryption.names_key.as_ref());
     let parsed = secret.map(NamesKey::parse).transpose();
     parsed.map_err(|error| wrong(settings, "encryption.names_key", &error))

@@ -7,6 +7,7 @@ mod repair;
 mod sharing;
 mod turn;
 mod verify;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ use tracing::Instrument as _;
 
 pub(crate) use self::{prune::prune_rules, sharing::Sharing, turn::Turn};
 use crate::{
-    task::{MirrorTask, Order, Task, VerifyTask, verify_tasks},
+    task::{MirrorTask, Order, Task, VerifyTask, WatchTask, verify_tasks, watch_tasks},
     wiring::{Destinations, Sources},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     identities: Option<Identities>,
     pub(crate) tasks: Vec<VerifyTask>,
     pub(crate) mirrors: Vec<MirrorTask>,
+    pub(crate) watches: Vec<WatchTask>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The leases, where several daemons share the work.
@@ -79,6 +81,7 @@ impl Worker {
             .map(|run| run.id)
             .collect();
         dead_runs.dedup();
+        let watches = watch_tasks(&settings);
         let (tasks, runs_at_once) = (verify_tasks(&settings), runs_at_once.max(1));
         Ok(Self {
             settings,
@@ -86,6 +89,7 @@ impl Worker {
             identities,
             tasks,
             mirrors,
+            watches,
             journal,
             clock,
             sharing,
@@ -95,11 +99,12 @@ impl Worker {
         })
     }
 
-    /// The job, the verify task or the mirror task of that name.
+    /// The job or the task of that name.
     pub(crate) fn task(&self, name: &JobName) -> Option<Task<'_>> {
         let task = || self.tasks.iter().find(|task| task.name == *name).map(Task::Verify);
         let mirror = || self.mirrors.iter().find(|task| task.name == *name).map(Task::Mirror);
-        self.settings.job(name).map(Task::Job).or_else(task).or_else(mirror)
+        let watch = || self.watches.iter().find(|task| task.name == *name).map(Task::Watch);
+        self.settings.job(name).map(Task::Job).or_else(task).or_else(mirror).or_else(watch)
     }
 
     /// The destinations of these names, in their order.
@@ -132,9 +137,10 @@ impl Worker {
         let mut record = match (order.task, order.request.verb) {
             (Task::Verify(task), _) => self.verify(task, running, context).await,
             (Task::Mirror(task), _) => self.mirror(task, order, running, context).await,
+            (Task::Watch(task), _) => self.watch(task, running, context).await,
             (Task::Job(job), Verb::Prune) => self.prune(job, order, running, context).await,
             (Task::Job(job), Verb::Repair) => self.repair(job, order, running, context).await,
-            (Task::Job(job), Verb::Backup | Verb::Verify | Verb::Mirror) => {
+            (Task::Job(job), Verb::Backup | Verb::Verify | Verb::Mirror | Verb::Watch) => {
                 self.back_up(job, order, context).await
             }
         };

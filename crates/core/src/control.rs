@@ -174,6 +174,29 @@ pub struct MirrorStatus {
     pub held_back: Vec<String>,
 }
 
+/// What is known of the looks at a job's secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchStatus {
+    /// The job whose surroundings they are.
+    pub job: JobName,
+    /// The deployment.
+    pub deployment: DeploymentName,
+    /// The schedule as written.
+    pub schedule: String,
+    /// When it is due next.
+    pub next_due: Option<Timestamp>,
+    /// The longest time between two due times in the near future, seconds.
+    pub expected_interval_seconds: Option<f64>,
+    /// The newest look that has ended.
+    pub last_attempt: Option<RunRecord>,
+    /// When the newest look ended that read everything.
+    pub last_success: Option<Timestamp>,
+    /// How many secrets there were then.
+    pub secrets: u64,
+    /// When a look last found them changed.
+    pub changed: Option<Timestamp>,
+}
+
 /// What is known of the sharing of work with other daemons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoordinationStatus {
@@ -210,6 +233,9 @@ pub struct Status {
     /// Every mirror, in the order of the settings.
     #[serde(default)]
     pub mirrors: Vec<MirrorStatus>,
+    /// The looks at secrets, in the order of the jobs.
+    #[serde(default)]
+    pub watching: Vec<WatchStatus>,
     /// The sharing of work, where there is any.
     #[serde(default)]
     pub coordination: Option<CoordinationStatus>,

@@ -24,6 +24,9 @@ pub enum Verb {
     Repair,
     /// Brings a mirror of media up to date.
     Mirror,
+    /// Looks whether secrets changed. Its record's `documents` are how many there are, and its `snapshot_time` is when the
+    /// newest set of them was stored.
+    Watch,
 }
 
 /// How a run ended.

@@ -40,6 +40,7 @@ pub use clock::{Clock, SystemClock};
 pub use control::{
     Control, ControlError, CoordinationStatus, DURATION_BUCKETS_SECONDS, DestinationStatus,
     DurationHistogram, HoldingStatus, JobStatus, MarkWish, MirrorStatus, StartRequest, Status, VerifyStatus,
+    WatchStatus,
 };
 pub use digest::{ParseDigestError, Sha256, Sha256Stream, TableDigest};
 pub use event::{RunEvent, RunPhase};

@@ -94,11 +94,11 @@ name! {
     JobName, task
 }
 
-/// The name of the verify task of one deployment in one destination, `verify/offsite/crm`, or of a mirror,
-/// `mirror/media`.
+/// The name of the verify task of one deployment in one destination, `verify/offsite/crm`, of a mirror, `mirror/media`, or
+/// of the look at a job's secrets, `watch/nightly`.
 fn task(text: &str) -> Result<(), InvalidName> {
-    if let Some(mirror) = text.strip_prefix(MIRROR_TASK) {
-        return check(mirror);
+    if let Some(name) = text.strip_prefix(MIRROR_TASK).or_else(|| text.strip_prefix(WATCH_TASK)) {
+        return check(name);
     }
     let parts = text.strip_prefix(VERIFY_TASK).and_then(|rest| rest.split_once('/'));
     match parts {
@@ -109,6 +109,7 @@ fn task(text: &str) -> Result<(), InvalidName> {
 
 const VERIFY_TASK: &str = "verify/";
 const MIRROR_TASK: &str = "mirror/";
+const WATCH_TASK: &str = "watch/";
 
 impl JobName {
     /// The daemon's task of verifying what `destination` holds of `deployment`.
@@ -119,6 +120,16 @@ impl JobName {
     /// The daemon's task of bringing a mirror up to date.
     pub fn mirror(mirror: &MirrorName) -> Self {
         Self(format!("{MIRROR_TASK}{mirror}"))
+    }
+
+    /// The daemon's task of looking whether the secrets of a job's deployment changed.
+    pub fn watch(job: &JobName) -> Self {
+        Self(format!("{WATCH_TASK}{job}"))
+    }
+
+    /// Whether this is the task of looking at a job's secrets.
+    pub fn is_watch(&self) -> bool {
+        self.0.starts_with(WATCH_TASK)
     }
 
     /// The mirror of a mirror's task.
@@ -149,6 +160,8 @@ mod tests {
         let mirror = MirrorName::new("media").unwrap();
         let task = JobName::new("mirror/media").unwrap();
         assert_eq!((&JobName::mirror(&mirror), task.as_mirror()), (&task, Some(mirror)));
+        let watch = JobName::watch(&JobName::new("nightly").unwrap());
+        assert!(watch.is_watch() && JobName::new("watch/nightly") == Ok(watch));
         assert!(task.is_task() && JobName::new("mirror/").is_err() && JobName::new("mirror/a/b").is_err());
     }
 

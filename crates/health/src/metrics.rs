@@ -4,6 +4,7 @@ mod destinations;
 mod mirrors;
 mod sharing;
 mod verifying;
+mod watching;
 
 use std::fmt::Error;
 
@@ -44,6 +45,7 @@ impl Collector for Snapshot {
         destinations::write(&mut out, &self.0)?;
         verifying::write(&mut out, &self.0)?;
         mirrors::write(&mut out, &self.0)?;
+        watching::write(&mut out, &self.0)?;
         sharing::write(&mut out, &self.0)
     }
 }

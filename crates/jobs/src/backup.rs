@@ -20,6 +20,7 @@ use crate::{
     mark::renew_holds,
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
     prune::retain,
+    secrets::tell_changes,
     settle::{Protection, settle},
     shared::{Collected, as_possible, collect_after, collect_before},
     surroundings::{refuse_without_recipients, surround},
@@ -376,6 +377,7 @@ async fn snapshot(
     if let Some(files) = &mut files {
         files.add_to(&mut transferred.deliveries).await;
     }
+    tell_changes(job, surrounded.secrets.as_ref(), ready, context).await;
     context.phase(RunPhase::Manifest);
     let mut manifest =
         manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);

@@ -3,7 +3,7 @@
 use convault_archive::{ArchiveError, RangedError};
 use convault_core::{
     DeploymentName, DestinationName, ManifestError, MirrorName, PartPlanError, SnapshotId, SourceError,
-    SourceErrorKind, StoreError, StoreErrorKind,
+    SourceErrorKind, StoreError, StoreErrorKind, SurroundingError, SurroundingErrorKind,
 };
 
 /// A failure of a verb. The chain of causes is printed once, where the run ends.
@@ -140,6 +140,20 @@ pub enum JobError {
         /// Where.
         destination: DestinationName,
     },
+    /// What belongs to a deployment beside its data.
+    #[error(transparent)]
+    Surrounding(#[from] SurroundingError),
+    /// Secrets that had been read a moment before were not there when they were to be stored.
+    #[error("the secrets could not be read a second time, to be stored; the next look tries again")]
+    SecretsUnread,
+    /// Variables that were written and read back otherwise.
+    #[error("{deployment} does not have these variables as they were written: {names}; look at them there")]
+    SecretsDiffer {
+        /// Where they were written.
+        deployment: DeploymentName,
+        /// Their names.
+        names: String,
+    },
     /// Every destination failed; each has said why.
     #[error("no destination has a snapshot of this run: {0}")]
     AllDestinationsFailed(String),
@@ -209,6 +223,7 @@ impl JobError {
                     | SourceErrorKind::ExportLost
             ),
             Self::Store(error) => error.kind == StoreErrorKind::Transient,
+            Self::Surrounding(error) => error.kind == SurroundingErrorKind::Transient,
             Self::Archive(_) | Self::AllDestinationsFailed(_) | Self::Stalled | Self::LeaseLost { .. } => {
                 true
             }

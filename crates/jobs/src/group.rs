@@ -104,8 +104,13 @@ pub(crate) struct SentObject {
 impl Sending {
     /// Begins to send an object.
     pub(crate) fn begin(group: &Group, outline: &Outline<'_>) -> Result<Self, PartPlanError> {
+        let key = outline.layout.object(outline.id, &group.object_name(outline.name));
+        Self::begin_at(group, &key, outline)
+    }
+
+    /// Begins to send an object that does not lie in the folder of a snapshot.
+    pub(crate) fn begin_at(group: &Group, key: &str, outline: &Outline<'_>) -> Result<Self, PartPlanError> {
         let name = group.object_name(outline.name);
-        let key = outline.layout.object(outline.id, &name);
         let encryptor = group.encryption.as_ref().map(|encryption| Encryptor::new(&encryption.recipients));
         let header = encryptor.as_ref().map(Encryptor::header_length);
         let plan = match outline.length_bytes {
@@ -115,7 +120,7 @@ impl Sending {
             }
             None => small_plan(outline.budget_bytes),
         };
-        let fan_out = FanOut::begin(&group.stores, &key, plan, outline.stall_limit);
+        let fan_out = FanOut::begin(&group.stores, key, plan, outline.stall_limit);
         Ok(Self { name, role: outline.role, encryptor, sealed: BytesMut::new(), fan_out })
     }
 

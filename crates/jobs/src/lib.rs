@@ -34,6 +34,7 @@ mod rebuild;
 mod reencrypt;
 mod repair;
 mod repository;
+mod secrets;
 mod settle;
 mod shared;
 mod skew;
@@ -64,6 +65,11 @@ pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
 pub use reencrypt::{OldSnapshot, ReencryptRules, Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
+pub use secrets::{
+    ListedSecret, SecretChanges, SecretValue, SecretsOrigin, SecretsRestore, StoredSecrets, WatchJob,
+    Watched, compare_secrets, list_secrets, plan_secrets_restore, read_secrets, restore_secrets,
+    stored_secrets, watch,
+};
 pub use survey::{Folder, FolderState, Inventory, Snapshot, Survey, find, survey};
 pub use transfer::LEAST_UPLOAD_MEMORY_BYTES;
 pub use trust::Trust;

@@ -15,6 +15,7 @@ use crate::{
     Destination, Folder, FolderState, JobError, RunContext, Survey,
     keyed::hidden_manifest,
     repository,
+    secrets::retain_sets,
     survey::{Snapshot, survey},
     sweep::sweep,
     trust::put_own,
@@ -418,6 +419,20 @@ pub(crate) async fn remove_one(
 /// snapshot is either whole or gone, and after it the objects it named. What is denied is held back and tried again
 /// by the next prune; any other failure ends the prune, and a repeated one goes on where it stopped.
 pub async fn prune(
+    destination: &Destination,
+    plan: &PrunePlan,
+    rules: &PruneRules,
+    context: &RunContext,
+) -> Result<Pruned, JobError> {
+    let mut pruned = prune_snapshots(destination, plan, rules, context).await?;
+    // What stands in the way of removing snapshots stands in the way of removing secrets.
+    if pruned.held_back.is_empty() {
+        pruned.held_back = retain_sets(destination, &plan.deployment, rules, context).await?;
+    }
+    Ok(pruned)
+}
+
+async fn prune_snapshots(
     destination: &Destination,
     plan: &PrunePlan,
     rules: &PruneRules,

@@ -14,7 +14,8 @@ use convault_core::{
 };
 
 pub(crate) use self::{
-    gathering::{Gathered, Gathering, Values},
+    contents::VALUES_NAME,
+    gathering::{Gathered, Gathering, SEALED_NAMES, Values},
     zip_sink::ZipSink,
 };
 use crate::{
@@ -84,7 +85,7 @@ pub(crate) async fn surround(
     let sendings: Result<Vec<Sending>, _> =
         deliveries.iter().map(|delivery| Sending::begin(&delivery.group, &outline)).collect();
     let sink = ZipSink::new(sendings?);
-    let gathering = Gathering::new(&encryption.names, &job.deployment, Values::Stored(sink));
+    let gathering = Gathering::new(&encryption.names, &job.deployment, Values::Stored(Box::new(sink)));
     let gathered = gather(gathering, &job.surroundings, context).await;
     for (delivery, object) in deliveries.iter_mut().zip(gathered.sent) {
         delivery.add(object);

@@ -18,15 +18,25 @@ pub(crate) async fn sweep(
     dead_runs: &[RunId],
     context: &RunContext,
 ) -> Result<usize, JobError> {
-    let prefix = Layout::new(deployment.clone()).snapshots_prefix();
-    let unfinished = match store.list_uploads(&prefix).await {
+    let layout = Layout::new(deployment.clone());
+    let of_snapshots = sweep_below(store, &layout.snapshots_prefix(), dead_runs, context).await?;
+    Ok(of_snapshots + sweep_below(store, &layout.surroundings_prefix(), dead_runs, context).await?)
+}
+
+/// The same below a prefix that has a folder for each run.
+async fn sweep_below(
+    store: &dyn Store,
+    prefix: &str,
+    dead_runs: &[RunId],
+    context: &RunContext,
+) -> Result<usize, JobError> {
+    let unfinished = match store.list_uploads(prefix).await {
         Ok(unfinished) => unfinished,
         Err(error) if error.kind == StoreErrorKind::Unsupported => return Ok(0),
         Err(error) => return Err(error.into()),
     };
     let mut aborted = 0;
-    for upload in unfinished.iter().filter(|upload| is_dead(upload, &prefix, dead_runs, context.clock.now()))
-    {
+    for upload in unfinished.iter().filter(|upload| is_dead(upload, prefix, dead_runs, context.clock.now())) {
         store.abort_upload(upload).await?;
         aborted += 1;
     }

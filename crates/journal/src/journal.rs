@@ -199,6 +199,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Prune => "prune",
         Verb::Repair => "repair",
         Verb::Mirror => "mirror",
+        Verb::Watch => "watch",
     }
 }
 

@@ -33,6 +33,8 @@ pub struct JobSettings {
     pub files: FilesMode,
     /// Which surroundings are stored with each snapshot, in this order.
     pub surroundings: Vec<JobSurrounding>,
+    /// When secrets among them are looked at between snapshots; `None` where they are not.
+    pub watch: Option<Schedule>,
     /// Where to, in this order; at least one.
     pub to: Vec<DestinationName>,
     /// What is kept; everything where nothing was said.
@@ -81,6 +83,7 @@ pub(crate) fn read(
     let jitter = section.duration(reading, "jitter", Duration::ZERO);
     let files = section.parsed(reading, "files", |_, text, _| parse_files(text));
     let surroundings = section.list(reading, "surroundings", |text| surrounding::refer(text, surroundings));
+    let watch = section.table(reading, "watch").map(|table| read_watch(section, &table, reading));
     let to = read_destinations(section, reading, destinations);
     let keep = read_keep(&section.table_or_defaults(reading, "keep"), reading);
     let catch_up = section.flag(reading, "catch_up");
@@ -95,6 +98,11 @@ pub(crate) fn read(
         jitter: jitter?,
         files: files?,
         surroundings: surroundings.unwrap_or_default(),
+        // A watch that is wrong is no job without one.
+        watch: match watch {
+            Some(watch) => Some(watch?),
+            None => None,
+        },
         to: to?,
         keep: keep?,
         catch_up: catch_up?,
@@ -102,6 +110,15 @@ pub(crate) fn read(
         time_out: time_out?,
         tags: tags.unwrap_or_default(),
     })
+}
+
+/// `watch = { … }`.
+fn read_watch(section: &Section<'_>, table: &Section<'_>, reading: &mut Reading<'_>) -> Option<Schedule> {
+    if !section.has("surroundings") {
+        let expected = "`surroundings` beside it: it looks whether secrets among those changed";
+        reading.problem(section.place_of(reading, "watch"), table.path(), "no `surroundings`", expected);
+    }
+    schedule::read(table, reading).0
 }
 
 fn parse_files(text: &str) -> Result<FilesMode, Refusal> {

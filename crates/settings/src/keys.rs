@@ -297,6 +297,11 @@ pub(crate) static PROJECT_DEFAULTS: Keys = Keys {
     ],
 };
 
+pub(crate) static WATCH: Keys = Keys {
+    title: "watch = { … }",
+    keys: &[required("schedule", Form::Cron), default("time_zone", Form::TimeZone, "UTC")],
+};
+
 pub(crate) static JOB: Keys = Keys {
     title: "[[job]]",
     keys: &[
@@ -307,6 +312,7 @@ pub(crate) static JOB: Keys = Keys {
         default("jitter", Form::Duration, "0s"),
         default("files", Form::OneOf(FILES_MODES), "inline"),
         optional("surroundings", Form::Names),
+        optional("watch", Form::Table(&WATCH)),
         required("to", Form::Names),
         optional("keep", Form::Table(&KEEP)),
         default("catch_up", Form::Flag, "true"),

@@ -18,6 +18,7 @@ mod prune;
 mod reencrypt;
 mod repair;
 mod run;
+mod secrets;
 mod show;
 #[cfg(feature = "simulator")]
 mod simulate;
@@ -91,6 +92,7 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Download(download) => download::download(&surroundings, download).await,
         Verb::Reencrypt(reencrypt) => reencrypt::reencrypt(&surroundings, reencrypt).await,
         Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,
+        Verb::Secrets { deed } => secrets::secrets(&surroundings, deed).await,
         Verb::Mirror { deed } => mirror::mirror(&surroundings, deed).await,
         Verb::Status => status::status(&surroundings).await,
         Verb::Check => check::check(&surroundings),

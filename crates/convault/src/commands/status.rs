@@ -2,7 +2,7 @@
 
 use convault_core::{
     CoordinationStatus, DestinationStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome, Status,
-    VerifyStatus,
+    VerifyStatus, WatchStatus,
 };
 use convault_settings::socket_path;
 
@@ -56,6 +56,10 @@ fn show(status: &Status) {
             ["MIRROR", "TO", "UP TO DATE", "LAST RUN", ">OBJECTS", ">SIZE", ">STATES", "NEXT", "BRAKE"];
         print::table(&heading, &rows);
     }
+    if !status.watching.is_empty() {
+        let rows: Vec<Vec<String>> = status.watching.iter().map(|watch| watch_row(watch, status)).collect();
+        print::table(&["WATCHING", "DEPLOYMENT", ">SECRETS", "CHANGED", "LAST LOOK", "NEXT"], &rows);
+    }
     for text in remarks(status) {
         print::line(&text);
     }
@@ -83,6 +87,12 @@ fn remarks(status: &Status) -> Vec<String> {
         }
     }
     remarks.extend(status.mirrors.iter().flat_map(of_mirror));
+    for watch in &status.watching {
+        let incomplete = |run: &&convault_core::RunRecord| run.outcome != Some(RunOutcome::Good);
+        if let Some(run) = watch.last_attempt.as_ref().filter(incomplete) {
+            remarks.push(format!("secrets of {}: {}", watch.job, run.message));
+        }
+    }
     remarks.extend(status.coordination.as_ref().map(coordination));
     remarks
 }
@@ -95,6 +105,21 @@ fn coordination(sharing: &CoordinationStatus) -> String {
         "shares the work by leases in {} as {}: holds {held}; {} runs left to others, {} leases lost",
         sharing.destination, sharing.instance, sharing.left_to_others, sharing.lost
     )
+}
+
+fn watch_row(watch: &WatchStatus, status: &Status) -> Vec<String> {
+    let last = watch.last_attempt.as_ref().and_then(|run| run.finished.zip(run.outcome));
+    let ago = |at| format!("{} ago", print::distance(at, status.now));
+    vec![
+        watch.job.to_string(),
+        watch.deployment.to_string(),
+        watch.secrets.to_string(),
+        watch.changed.map_or_else(|| "-".to_owned(), ago),
+        last.map_or_else(|| "never".to_owned(), |(at, outcome)| format!("{}, {}", outcome.as_str(), ago(at))),
+        watch
+            .next_due
+            .map_or_else(|| "-".to_owned(), |time| format!("in {}", print::distance(status.now, time))),
+    ]
 }
 
 fn verify_row(task: &VerifyStatus, status: &Status) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use convault_core::{
     DeploymentName, DestinationName, DestinationStatus, DurationHistogram, HoldingStatus, JobName, JobStatus,
-    MirrorStatus, RunId, RunOutcome, RunRecord, Verb, VerifyStatus,
+    MirrorStatus, RunId, RunOutcome, RunRecord, Verb, VerifyStatus, WatchStatus,
 };
 use convault_settings::JobSettings;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{Wish, feed::Feed};
 use crate::{
     look::{Holding, MirrorHolding},
-    task::{MirrorTask, VerifyTask},
+    task::{MirrorTask, VerifyTask, WatchTask},
     worker::Worker,
 };
 
@@ -23,6 +23,7 @@ pub(super) struct State {
     pub(super) destinations: Vec<DestinationStatus>,
     pub(super) verifying: Vec<(JobName, VerifyStatus)>,
     pub(super) mirrors: Vec<(JobName, MirrorStatus)>,
+    pub(super) watching: Vec<(JobName, WatchStatus)>,
     pub(super) feeds: BTreeMap<RunId, Feed>,
     /// The most snapshots seen since pruning last went through: fewer are a loss.
     known: BTreeMap<(DestinationName, DeploymentName), u64>,
@@ -45,16 +46,23 @@ impl State {
                 .iter()
                 .map(|task| (task.name.clone(), mirror_status(task, now)))
                 .collect(),
+            watching: worker
+                .watches
+                .iter()
+                .map(|task| (task.name.clone(), watch_status(task, now)))
+                .collect(),
             feeds: BTreeMap::new(),
             known: BTreeMap::new(),
         }
     }
 
-    /// Every job, every verify task and every mirror task.
+    /// Every job and every task.
     pub(super) fn names(&self) -> Vec<JobName> {
         let jobs = self.jobs.iter().map(|job| &job.job);
         let tasks = self.verifying.iter().map(|(name, _)| name);
-        jobs.chain(tasks).chain(self.mirrors.iter().map(|(name, _)| name)).cloned().collect()
+        let mirrors = self.mirrors.iter().map(|(name, _)| name);
+        let watches = self.watching.iter().map(|(name, _)| name);
+        jobs.chain(tasks).chain(mirrors).chain(watches).cloned().collect()
     }
 
     pub(super) fn mirror_mut(&mut self, name: &JobName) -> Option<&mut MirrorStatus> {
@@ -84,6 +92,11 @@ impl State {
             mirror.last_success = success.and_then(|run| run.finished);
             return;
         }
+        if let Some((_, watch)) = self.watching.iter_mut().find(|(task, _)| task == name) {
+            runs.iter().rev().filter(|run| run.outcome.is_some()).for_each(|run| looked(watch, run));
+            watch.last_success = success.and_then(|run| run.finished).max(watch.last_success);
+            return;
+        }
         let verb = if name.is_task() { Verb::Verify } else { Verb::Backup };
         let good = |run: &&RunRecord| run.verb == Verb::Verify && run.outcome == Some(RunOutcome::Good);
         let verified = runs.iter().find(good).and_then(|run| run.finished);
@@ -111,7 +124,8 @@ impl State {
         let of_job = self.jobs.iter().find(|status| status.job == *job).map(|status| &status.deployment);
         let of_task = self.verifying.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
         let of_mirror = job.as_mirror().map(|mirror| mirror.protected());
-        let deployment = of_job.or(of_task).cloned().or(of_mirror)?;
+        let of_watch = self.watching.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
+        let deployment = of_job.or(of_task).or(of_watch).cloned().or(of_mirror)?;
         let begun = RunRecord::begun(&wish.id, job, &deployment, wish.request.verb, None, now);
         Some(RunRecord {
             finished: Some(now),
@@ -140,6 +154,11 @@ impl State {
             Verb::Backup | Verb::Prune => self.used(record),
             Verb::Verify => self.verified(record),
             Verb::Mirror => self.mirrored(record),
+            Verb::Watch => {
+                if let Some((_, watch)) = self.watching.iter_mut().find(|(name, _)| *name == record.job) {
+                    looked(watch, record);
+                }
+            }
             Verb::Repair => {}
         }
     }
@@ -307,6 +326,30 @@ pub(super) fn set_mirror_holding(status: &mut MirrorStatus, seen: &MirrorHolding
     status.states = seen.states;
     status.braked_since = seen.braked.as_ref().map(|(since, _)| *since);
     status.braked_why = seen.braked.as_ref().and_then(|(_, run)| run.why.clone());
+}
+
+fn watch_status(task: &WatchTask, now: Timestamp) -> WatchStatus {
+    WatchStatus {
+        job: task.job.name.clone(),
+        deployment: task.job.deployment.clone(),
+        schedule: task.schedule.expression().to_owned(),
+        next_due: None,
+        expected_interval_seconds: task.schedule.expected_interval_seconds(now),
+        last_attempt: None,
+        last_success: None,
+        secrets: 0,
+        changed: None,
+    }
+}
+
+/// What a look at secrets has shown.
+fn looked(watch: &mut WatchStatus, record: &RunRecord) {
+    if record.outcome == Some(RunOutcome::Good) {
+        watch.last_success = record.finished;
+        watch.secrets = record.documents;
+    }
+    watch.changed = watch.changed.max(record.snapshot_time);
+    watch.last_attempt = Some(record.clone());
 }
 
 fn verify_status(task: &VerifyTask) -> VerifyStatus {

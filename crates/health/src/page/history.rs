@@ -47,5 +47,6 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Prune => " <span class=\"soft\">prune</span>",
         Verb::Repair => " <span class=\"soft\">repair</span>",
         Verb::Mirror => " <span class=\"soft\">mirror</span>",
+        Verb::Watch => " <span class=\"soft\">watch</span>",
     }
 }

@@ -31,7 +31,7 @@ const LEAST_HIDDEN: usize = 4;
 #[derive(Debug)]
 pub(crate) enum Values {
     /// It is stored.
-    Stored(ZipSink),
+    Stored(Box<ZipSink>),
     /// Named values are hashed, and everything else is dropped.
     Hashed,
 }

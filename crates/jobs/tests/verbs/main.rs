@@ -25,6 +25,8 @@ mod nth_call;
 #[cfg(test)]
 mod prune;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod stop;
 #[cfg(test)]
 mod surroundings;
