@@ -154,6 +154,16 @@ impl Layout {
         format!("{}/files/{folder}/{name}{suffix}", self.deployment)
     }
 
+    /// The prefix of condemned lists, ending in a slash.
+    pub fn condemned_prefix(&self) -> String {
+        format!("{}/condemned/", self.deployment)
+    }
+
+    /// The list of shared files that a sweep condemned.
+    pub fn condemned(&self, run: &RunId) -> String {
+        format!("{}/condemned/{run}.zst", self.deployment)
+    }
+
     /// The names key, encrypted to the recipients whose fingerprint begins with these digits.
     pub fn names_key(key_id: &str, recipients: &str) -> String {
         format!("keys/names-{key_id}-{recipients}{}", Self::ENCRYPTED_SUFFIX)

@@ -404,6 +404,9 @@ async fn snapshot(
         (delivery, manifest)
     };
     let deliveries = transferred.deliveries.into_iter().map(manifest_of).collect();
+    if let Some(files) = &files {
+        files.check_not_condemned().await?;
+    }
     let mut results = settle(job, deliveries, protections, &mut run.warnings, context).await;
     results.append(&mut run.lost);
     if results.iter().all(|result| result.problem.is_some()) {

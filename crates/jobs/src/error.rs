@@ -109,6 +109,17 @@ pub enum JobError {
         /// Why, and what would help.
         why: String,
     },
+    /// Files that a new snapshot needs are about to be swept away.
+    #[error(
+        "{destination}: {number} stored file(s) that the snapshot needs were condemned by a sweep meanwhile; the next run \
+         stores them anew"
+    )]
+    Condemned {
+        /// Where.
+        destination: DestinationName,
+        /// How many files.
+        number: usize,
+    },
     /// A snapshot cannot be made whole again.
     #[error("{id} in {destination} cannot be repaired: {why}")]
     NotRepairable {

@@ -16,6 +16,7 @@ use crate::{
     keyed::hidden_manifest,
     repository,
     secrets::retain_sets,
+    shared::{is_unchanged, plan_files},
     survey::{Snapshot, survey},
     sweep::sweep,
     trust::put_own,
@@ -455,6 +456,7 @@ async fn prune_snapshots(
     }
     let has_work = !(plan.removals.is_empty() && plan.unfinished.is_empty() && plan.leftovers.is_empty());
     if !has_work && plan.known_before == Some(plan.known) {
+        deed.sweep_files(&plan.deployment, rules).await?;
         return Ok(deed.pruned);
     }
     let written = write_record(destination, plan, context).await?;
@@ -478,6 +480,7 @@ async fn prune_snapshots(
         }
     }
     deed.delete_all(&plan.old_records).await?;
+    deed.sweep_files(&plan.deployment, rules).await?;
     Ok(deed.pruned)
 }
 
@@ -556,6 +559,54 @@ impl Deed<'_> {
                 tracing::warn!(%error, "the record of a prune that was held back stays");
             }
         }
+    }
+
+    /// Condemns shared files that no snapshot needs, and deletes those that were condemned a grace ago.
+    async fn sweep_files(&mut self, deployment: &DeploymentName, rules: &PruneRules) -> Result<(), JobError> {
+        let layout = Layout::new(deployment.clone());
+        // Nearly no deployment has any: one look tells.
+        if self.destination.store.list(&layout.files_prefix()).try_next().await?.is_none() {
+            return Ok(());
+        }
+        let now = self.context.clock.now();
+        let survey = survey(self.destination, deployment, &rules.dead_runs, now).await?;
+        let plan = match plan_files(self.destination, &layout, &survey, now, self.context).await {
+            Ok(plan) => plan,
+            Err(error @ (JobError::Damaged { .. } | JobError::Store(_))) => {
+                let why = crate::error::chain(&error);
+                self.pruned.held_back.push(format!("stored files are not swept: {why}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        plan.condemn(self.destination, &layout, self.context).await?;
+        if let Some(why) = plan.too_much(rules.sweep_limit_percent) {
+            self.pruned.held_back.push(why);
+            return Ok(());
+        }
+        let mut all = true;
+        let (mut files, mut bytes) = (0_u64, 0);
+        for object in &plan.delete {
+            if is_unchanged(self.destination, object).await? && self.delete(&object.key).await? {
+                self.delete_versions(&object.key).await?;
+                files += 1;
+                bytes += object.size_bytes;
+            } else {
+                all = false;
+            }
+        }
+        if all {
+            for list in plan.done() {
+                self.delete(&list.key).await?;
+                self.delete(&Layout::signature_of(&list.key)).await?;
+            }
+        }
+        if files > 0 {
+            self.pruned.freed_bytes += bytes;
+            let name = self.destination.store.destination();
+            self.context.message(format!("{name}: removed {files} stored files that no snapshot needs"));
+        }
+        Ok(())
     }
 
     /// Gives whether every one is gone.

@@ -115,11 +115,17 @@ impl<'a> ObjectReader<'a> {
         JobError::Damaged { place: self.place(), what }
     }
 
+    /// After the last byte: checks the length, where nothing is known of the content.
+    pub(crate) fn check_length(&self) -> Result<(), JobError> {
+        if self.position == self.size_bytes {
+            return Ok(());
+        }
+        Err(self.damaged(format!("it has {} bytes, not {}", self.position, self.size_bytes)))
+    }
+
     /// After the last byte: checks length and SHA-256.
     pub(crate) fn check(self, expected: &Sha256) -> Result<(), JobError> {
-        if self.position != self.size_bytes {
-            return Err(self.damaged(format!("it has {} bytes, not {}", self.position, self.size_bytes)));
-        }
+        self.check_length()?;
         let place = self.place();
         let found = self.sha256.finish();
         if found == *expected {

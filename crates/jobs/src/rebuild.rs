@@ -24,6 +24,7 @@ use crate::{
     keyed::Naming,
     read::ObjectReader,
     settle::{Expected, prove},
+    shared::objects_of_files,
 };
 
 /// Memory for parts of an index that is made again.
@@ -52,9 +53,9 @@ impl Rebuild<'_> {
         let snapshot_ts_ns =
             timestamp_of(&zip_name).ok_or_else(|| self.hopeless(id, "its ZIP has no time in its name"))?;
         let sealed = self.sealed(&zip_name, id)?;
-        let read = self.read(zip, folder, layout, sealed).await?;
+        let read = Box::pin(self.read(zip, folder, layout, sealed)).await?;
         let now = self.context.clock.now();
-        let objects = vec![
+        let mut objects = vec![
             StoredObject {
                 name: zip_name,
                 role: ObjectRole::Snapshot,
@@ -65,6 +66,7 @@ impl Rebuild<'_> {
             },
             read.index,
         ];
+        objects.extend(objects_of_files(self.destination.store.as_ref(), &folder.objects).await?);
         let manifest =
             self.compose(id, layout, folder.start.as_ref(), snapshot_ts_ns, &read.findings, objects, now);
         Ok(self.judged(manifest, &read.findings, sealed))

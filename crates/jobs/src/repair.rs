@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use convault_archive::encryption::Identities;
 use convault_core::{
-    AnomalyLimits, DeploymentName, Layout, Manifest, MarkKind, ObjectInfo, PartPlan, PutMode, ReadBack,
-    RunPhase, Sha256, SnapshotId, Standing, Store, StoreErrorKind, StoredObject,
+    AnomalyLimits, DeploymentName, Layout, Manifest, MarkKind, ObjectInfo, ObjectRole, PartPlan, PutMode,
+    ReadBack, RunPhase, Sha256, SnapshotId, Standing, Store, StoreErrorKind, StoredObject,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -19,6 +19,7 @@ use crate::{
     rebuild::Rebuild,
     repository,
     settle::{Expected, copy_object, prove},
+    shared::{Reading, examine_files, key_of},
     survey::{LARGEST_MANIFEST_BYTES, survey},
     trust::{LARGEST_SIGNATURE_BYTES, put_own},
 };
@@ -138,11 +139,13 @@ impl Repair<'_> {
         self.context.check_lease().await?;
         if let FolderState::Snapshot(snapshot) = &folder.state {
             let (_, tags) = self.objects(&snapshot.manifest, folder).await?;
+            self.files(&snapshot.manifest).await?;
             return self.mark(folder, snapshot.manifest_sha256, tags).await;
         }
         let layout = Layout::new(self.deployment.clone());
         if let Some(manifest) = self.copy_elsewhere(folder) {
             let (objects, _) = self.objects(manifest, folder).await?;
+            self.files(manifest).await?;
             let repository = self.repository().await?;
             let manifest = Manifest { objects, repository, ..manifest.clone() };
             return self.put_manifest(folder, &layout, &manifest).await;
@@ -217,6 +220,33 @@ impl Repair<'_> {
         Ok((objects, tags))
     }
 
+    /// Makes every shared file that the snapshot needs what its refs say, from another destination that holds the same
+    /// bytes.
+    async fn files(&self, manifest: &Manifest) -> Result<(), JobError> {
+        let layout = Layout::new(manifest.deployment.clone());
+        let found =
+            examine_files(self.store(), &layout, &[manifest], Reading::All, true, self.context).await?;
+        for (_, one) in found.wrong {
+            let key = key_of(&layout, manifest, &one);
+            let object = StoredObject {
+                name: format!("files/{one}"),
+                role: ObjectRole::Files,
+                size_bytes: one.size_bytes,
+                sha256: one.sha256,
+                read_back: ReadBack::Data,
+                store_tag: None,
+            };
+            let others = self.elsewhere.iter().map(|(other, _)| other);
+            let is_there = match self.store().head(&key).await {
+                Ok(_) => true,
+                Err(error) if error.kind == StoreErrorKind::NotFound => false,
+                Err(error) => return Err(error.into()),
+            };
+            self.copy_from(others, &manifest.id, &object, key, is_there).await?;
+        }
+        Ok(())
+    }
+
     async fn is_whole(
         &self,
         there: Option<&ObjectInfo>,
@@ -246,6 +276,22 @@ impl Repair<'_> {
         key: String,
         is_there: bool,
     ) -> Result<StoredObject, JobError> {
+        let same = |theirs: &Manifest| {
+            theirs.objects.iter().any(|one| one.name == object.name && one.sha256 == object.sha256)
+        };
+        let sources = self.sources(&manifest.id).filter(|(_, theirs)| same(theirs)).map(|(other, _)| other);
+        self.copy_from(sources, &manifest.id, object, key, is_there).await
+    }
+
+    /// Copies one object from the first of `sources` that has it to the last bit.
+    async fn copy_from(
+        &self,
+        sources: impl Iterator<Item = &Destination>,
+        id: &SnapshotId,
+        object: &StoredObject,
+        key: String,
+        is_there: bool,
+    ) -> Result<StoredObject, JobError> {
         let expected = Expected {
             name: object.name.clone(),
             role: object.role,
@@ -256,12 +302,7 @@ impl Repair<'_> {
             "no other destination holds the same bytes (one that is encrypted to other recipients does not: \
                        that takes an identity)"
                 .to_owned();
-        for (other, theirs) in self.sources(&manifest.id) {
-            let same =
-                theirs.objects.iter().any(|one| one.name == object.name && one.sha256 == object.sha256);
-            if !same {
-                continue;
-            }
+        for other in sources {
             let from = other.store.as_ref();
             // Nothing is taken away before the copy is known to be right.
             let checked = check_object(from, key.clone(), object.size_bytes, &object.sha256);
@@ -280,7 +321,7 @@ impl Repair<'_> {
             return prove(to.as_ref(), key, &stored, &expected, self.context).await;
         }
         Err(JobError::NotRepairable {
-            id: manifest.id.clone(),
+            id: id.clone(),
             destination: self.store().destination().to_string(),
             why: format!("{} is damaged, and {why}", object.name),
         })

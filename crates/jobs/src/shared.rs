@@ -6,7 +6,10 @@
 
 mod book;
 mod collect;
+mod condemned;
+mod examine;
 mod fetch;
+mod found;
 mod listing;
 mod names;
 mod place;
@@ -14,7 +17,11 @@ mod reassemble;
 mod refs;
 mod rows;
 mod run;
+mod sweep;
 
 pub(crate) use book::Collected;
+pub(crate) use examine::{FileFaults, Reading, examine_files, key_of};
+pub(crate) use found::objects_of_files;
 pub(crate) use reassemble::Reassembly;
 pub(crate) use run::{as_possible, collect_after, collect_before};
+pub(crate) use sweep::{is_unchanged, plan_files};

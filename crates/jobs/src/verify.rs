@@ -12,8 +12,12 @@ use crate::{
     Destination, Folder, FolderState, JobError, RunContext, Survey,
     proof::last_proven,
     read::{ObjectReader, check_object},
+    shared::{FileFaults, Reading, examine_files},
     survey::{Snapshot, survey},
 };
+
+/// Shared files are read in no more slices than this.
+const MOST_SLICES: u32 = 1000;
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,12 +104,41 @@ pub async fn verify(
             missing: true,
         });
     }
+    let files = file_faults(destination, deployment, &survey, only, depth, context).await?;
+    report.read_bytes += files.read_bytes;
     for folder in survey.folders.iter().filter(|folder| only.is_empty() || only.contains(&folder.id)) {
         let depth = if to_read.contains(&folder.id) { ProofDepth::Data } else { ProofDepth::Sizes };
-        let look = Look { store: destination.store.as_ref(), deployment, depth, context };
+        let look = Look { store: destination.store.as_ref(), deployment, depth, files: &files, context };
         context.or_stop(examine(&look, folder, &mut report)).await??;
     }
     Ok(report)
+}
+
+/// Looks at the file objects that the snapshots need, each once. Of a share of the data another slice of the names is
+/// read each time, so that each was read once within the period.
+async fn file_faults(
+    destination: &Destination,
+    deployment: &DeploymentName,
+    survey: &Survey,
+    only: &[SnapshotId],
+    depth: VerifyDepth,
+    context: &RunContext,
+) -> Result<FileFaults, JobError> {
+    let wanted = |snapshot: &&Snapshot| only.is_empty() || only.contains(&snapshot.manifest.id);
+    let manifests: Vec<&Manifest> =
+        survey.snapshots().filter(wanted).map(|snapshot| &snapshot.manifest).collect();
+    let reading = match depth {
+        VerifyDepth::Cheap => Reading::None,
+        VerifyDepth::ReadData => Reading::All,
+        VerifyDepth::Share { within, interval } => {
+            let interval = interval.as_secs().max(1);
+            let of = u32::try_from(within.as_secs() / interval).unwrap_or(u32::MAX).clamp(1, MOST_SLICES);
+            let turn = context.clock.now().as_second().unsigned_abs() / interval;
+            Reading::Share { number: u32::try_from(turn % u64::from(of)).unwrap_or(0), of }
+        }
+    };
+    let layout = Layout::new(deployment.clone());
+    examine_files(destination.store.as_ref(), &layout, &manifests, reading, false, context).await
 }
 
 /// Whether there is, or was, a snapshot in it.
@@ -140,6 +173,8 @@ struct Look<'a> {
     store: &'a dyn Store,
     deployment: &'a DeploymentName,
     depth: ProofDepth,
+    /// What is wrong with shared files.
+    files: &'a FileFaults,
     context: &'a RunContext,
 }
 
@@ -177,7 +212,7 @@ async fn examine_snapshot(
     snapshot: &Snapshot,
     report: &mut VerifyReport,
 ) -> Result<(), JobError> {
-    let mut faults = Vec::new();
+    let mut faults = look.files.faults.get(&folder.id).cloned().unwrap_or_default();
     let mut read_all = true;
     for object in &snapshot.manifest.objects {
         let seen = examine_object(look, folder, &snapshot.manifest, object, report).await?;

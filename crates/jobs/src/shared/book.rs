@@ -58,6 +58,19 @@ pub(crate) struct Collected {
     /// The objects of refs that each destination has.
     pub(crate) refs: Vec<(DestinationName, Vec<StoredObject>)>,
     pub(crate) counts: FileCounts,
+    /// The destinations that have everything, each with what the run has stored for its set of recipients.
+    needs: Vec<(Place, Arc<Seen>)>,
+    layout: Layout,
+}
+
+impl Collected {
+    /// Makes sure that no file of the snapshot was condemned while it was made.
+    pub(crate) async fn check_not_condemned(&self) -> Result<(), JobError> {
+        for (place, stored) in &self.needs {
+            place.check_not_condemned(&self.layout, stored).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The destinations with the same recipients.
@@ -110,7 +123,7 @@ impl Book {
     ) -> Result<Self, JobError> {
         let mut places: Vec<Place> = Vec::new();
         for ready in taking {
-            let place = Place::of(ready, &places, context).await?;
+            let place = Place::of(ready, layout, &places, context).await?;
             places.push(place);
         }
         let groups = Group::of(taking.iter().map(|ready| &ready.destination));
@@ -153,15 +166,17 @@ impl Book {
                 continue;
             }
             let mut stores: Vec<(usize, Arc<dyn Store>)> = Vec::new();
+            let mut condemned = false;
             for at in &group.places {
                 let place = &mut self.places[*at];
                 if place.failed.is_none() && !place.wants(&name) {
+                    condemned |= place.is_condemned(&name);
                     stores.push((*at, Arc::clone(&place.destination.store)));
                 }
             }
             if !stores.is_empty() {
                 let encryption = group.encryption().map(Arc::clone);
-                wishes.push(Wish { encryption, name, stores, condemned: false });
+                wishes.push(Wish { encryption, name, stores, condemned });
             }
         }
         wishes
@@ -264,7 +279,9 @@ impl Book {
         uncertain.sort_unstable();
         drop(first);
         let mut listings = Vec::new();
+        let mut stored: Vec<(Vec<usize>, Arc<Seen>)> = Vec::new();
         for group in groups {
+            stored.push((group.places, Arc::new(group.stored)));
             let (rest, totals) = group.listing.finish(&uncertain);
             counts.totals = totals;
             let mut sending = group.sending;
@@ -291,10 +308,17 @@ impl Book {
             listings.push((group.group, sent));
         }
         let mut refs = Vec::new();
-        for place in places.into_iter().filter(|place| place.failed.is_none()) {
+        let mut needs = Vec::new();
+        for (at, mut place) in places.into_iter().enumerate() {
+            if place.failed.is_some() {
+                continue;
+            }
             refs.push((place.name().clone(), place.refs(layout, stall_limit, context).await?));
+            let of_group = stored.iter().find(|(places, _)| places.contains(&at));
+            let seen = of_group.map(|(_, seen)| Arc::clone(seen)).unwrap_or_default();
+            needs.push((place, seen));
         }
-        Ok(Collected { listings, refs, counts })
+        Ok(Collected { listings, refs, counts, needs, layout: layout.clone() })
     }
 
     pub(super) async fn abort(self) {

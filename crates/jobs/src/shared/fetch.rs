@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use convault_archive::encryption::{Encryptor, encrypted_length};
 use convault_core::{
     FileRef, FileRow, Layout, PartPlan, PutMode, Sha256, Sha256Stream, Source, SourceErrorKind, Store,
-    StoreErrorKind, Stored,
+    StoreError, StoreErrorKind, Stored,
 };
 use futures::StreamExt as _;
 use tokio::sync::Semaphore;
@@ -285,7 +285,7 @@ impl Fetcher<'_> {
         &self,
         passing: Passing<'_>,
         row: &FileRow,
-    ) -> Result<Vec<(usize, Result<FileRef, String>)>, JobError> {
+    ) -> Result<Vec<(usize, Result<FileRef, String>)>, Failure> {
         let Passing { wish, fan_out, .. } = passing;
         let sent = fan_out.close(false, &self.context.stop).await;
         let expected = FileRef {
@@ -295,32 +295,56 @@ impl Fetcher<'_> {
             locked_until: None,
         };
         let mut results = Vec::new();
+        let mut in_the_way = false;
         for ((place, _), lane) in wish.stores.iter().zip(sent.lanes) {
-            let store = Arc::clone(&lane.store);
-            let finished = async {
-                let finishing = lane.result.map_err(|error| error.into_job_error(&self.context.stop))?;
-                match finishing.finish().await {
-                    Ok(stored) => self.proven(store.as_ref(), self.key(wish), &stored, &expected).await,
-                    Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                        let there =
-                            self.adopted(store.as_ref(), &self.key(wish), wish, row, &expected).await?;
-                        there.ok_or_else(|| JobError::Damaged {
-                            place: format!("{} {}", store.location(), self.key(wish)),
-                            what: "something else lies there; delete it, and the next run stores the file"
-                                .to_owned(),
-                        })
-                    }
-                    Err(error) => Err(error.into()),
+            let finished = match lane.result {
+                Ok(finishing) => {
+                    let stored = finishing.finish().await;
+                    self.finished(lane.store.as_ref(), wish, row, stored, &expected).await
                 }
+                Err(error) => Err(error.into_job_error(&self.context.stop)),
             };
-            results.push((*place, told(finished.await)?));
+            match told(finished)? {
+                Ok(Some(stored)) => results.push((*place, Ok(stored))),
+                Ok(None) => in_the_way = true,
+                Err(why) => results.push((*place, Err(why))),
+            }
+        }
+        if in_the_way {
+            return Err(Failure::Again("something else lay under its name, and was removed".to_owned()));
         }
         Ok(results)
+    }
+
+    /// What became of an upload. `None` where something lay there that is of no use: it is gone now.
+    async fn finished(
+        &self,
+        store: &dyn Store,
+        wish: &Wish,
+        row: &FileRow,
+        stored: Result<Stored, StoreError>,
+        expected: &FileRef,
+    ) -> Result<Option<FileRef>, JobError> {
+        let key = self.key(wish);
+        match stored {
+            Ok(stored) => self.proven(store, key, &stored, expected).await.map(Some),
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                if !wish.condemned
+                    && let Some(there) = self.adopted(store, &key, wish, row, expected).await?
+                {
+                    return Ok(Some(there));
+                }
+                self.context.check_lease().await?;
+                store.delete(&key).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
 /// A destination's failure is told; what ends the whole run is an error.
-fn told(stored: Result<FileRef, JobError>) -> Result<Result<FileRef, String>, JobError> {
+fn told<T>(stored: Result<T, JobError>) -> Result<Result<T, String>, JobError> {
     match stored {
         Ok(stored) => Ok(Ok(stored)),
         Err(error @ (JobError::Stopped | JobError::LeaseLost { .. })) => Err(error),

@@ -5,7 +5,8 @@ use convault_core::Sha256;
 /// So much of a name is held. Two names that agree in 160 bits are not found by chance, nor by anybody who tries.
 const PREFIX_BYTES: usize = 20;
 
-type Prefix = [u8; PREFIX_BYTES];
+/// The beginning of a name.
+pub(crate) type Prefix = [u8; PREFIX_BYTES];
 
 fn prefix(name: &Sha256) -> Prefix {
     std::array::from_fn(|at| name.0[at])
@@ -28,7 +29,17 @@ impl Names {
 
     /// The place of a name.
     pub(crate) fn find(&self, name: &Sha256) -> Option<usize> {
-        self.0.binary_search(&prefix(name)).ok()
+        self.find_prefix(&prefix(name))
+    }
+
+    /// The place of a name that begins like this.
+    pub(crate) fn find_prefix(&self, prefix: &Prefix) -> Option<usize> {
+        self.0.binary_search(prefix).ok()
+    }
+
+    /// The beginning of each.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Prefix> {
+        self.0.iter()
     }
 }
 
@@ -86,8 +97,12 @@ impl Seen {
 
     /// Whether a name was added.
     pub(crate) fn has(&self, name: &Sha256) -> bool {
-        let name = prefix(name);
-        self.latest.contains(&name) || self.runs.iter().any(|run| run.binary_search(&name).is_ok())
+        self.has_prefix(&prefix(name))
+    }
+
+    /// Whether a name was added that begins like this.
+    pub(crate) fn has_prefix(&self, prefix: &Prefix) -> bool {
+        self.latest.contains(prefix) || self.runs.iter().any(|run| run.binary_search(prefix).is_ok())
     }
 }
 

@@ -15,7 +15,8 @@ use crate::{
     prepare::Ready,
     settle::{Expected, prove},
     shared::{
-        names::{Marks, Names},
+        condemned::{Condemned, condemned},
+        names::{Marks, Names, Seen},
         refs::RefsReader,
     },
 };
@@ -44,13 +45,20 @@ pub(crate) struct Place {
     new: Vec<FileRef>,
     /// The refs that were written down.
     written: Vec<StoredObject>,
+    /// The condemned lists that were there when the run began.
+    condemned: Vec<Condemned>,
     /// Why it takes no further part.
     pub(crate) failed: Option<String>,
 }
 
 impl Place {
     /// What `ready` has. `alike` are the places before, which may have the very same.
-    pub(crate) async fn of(ready: &Ready, alike: &[Self], context: &RunContext) -> Result<Self, JobError> {
+    pub(crate) async fn of(
+        ready: &Ready,
+        layout: &Layout,
+        alike: &[Self],
+        context: &RunContext,
+    ) -> Result<Self, JobError> {
         let present = present(ready, alike, context).await?;
         let wanted = Marks::new(present.as_ref().map_or(0, |present| present.names.len()));
         Ok(Self {
@@ -59,6 +67,7 @@ impl Place {
             wanted,
             new: Vec::new(),
             written: Vec::new(),
+            condemned: condemned(&ready.destination, layout, &[]).await?,
             failed: None,
         })
     }
@@ -75,6 +84,28 @@ impl Place {
         };
         self.wanted.set(place);
         true
+    }
+
+    /// Whether what lies there under that name, if anything does, is about to be swept away.
+    pub(crate) fn is_condemned(&self, name: &Sha256) -> bool {
+        self.condemned.iter().any(|list| list.names.find(name).is_some())
+    }
+
+    /// Makes sure that nothing of what the new snapshot needs was condemned since the run began; `stored` is what the run
+    /// itself has stored.
+    pub(crate) async fn check_not_condemned(&self, layout: &Layout, stored: &Seen) -> Result<(), JobError> {
+        let known: Vec<String> = self.condemned.iter().map(|list| list.object.key.clone()).collect();
+        for list in condemned(&self.destination, layout, &known).await? {
+            let is_present = |prefix| {
+                let found = self.present.as_ref().and_then(|present| present.names.find_prefix(prefix));
+                found.is_some_and(|place| self.wanted.is_set(place))
+            };
+            let number = list.names.iter().filter(|name| is_present(name) || stored.has_prefix(name)).count();
+            if number > 0 {
+                return Err(JobError::Condemned { destination: self.name().clone(), number });
+            }
+        }
+        Ok(())
     }
 
     /// Notes an object that was stored.
@@ -104,7 +135,7 @@ impl Place {
 
     /// Writes the refs of everything the new snapshot needs, but what was written before. Gives all objects of refs.
     pub(crate) async fn refs(
-        mut self,
+        &mut self,
         layout: &Layout,
         stall_limit: Duration,
         context: &RunContext,
@@ -112,7 +143,7 @@ impl Place {
         let mut new = std::mem::take(&mut self.new);
         sort(&mut new);
         let mut new = new.into_iter().peekable();
-        let mut writing = Writing::begin(&self, Layout::REFS_NAME, layout, stall_limit, context);
+        let mut writing = Writing::begin(self, Layout::REFS_NAME, layout, stall_limit, context);
         if let Some(present) = &self.present {
             let mut before = RefsReader::open(self.destination.store.as_ref(), &present.manifest);
             let mut place = 0;
@@ -130,7 +161,7 @@ impl Place {
             writing.push(&one).await?;
         }
         self.written.push(writing.finish().await?);
-        Ok(self.written)
+        Ok(std::mem::take(&mut self.written))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading the refs of a snapshot, a line at a time.
 
 use convault_archive::LineUnpacker;
-use convault_core::{FileRef, Layout, Manifest, ObjectRole, Sha256, Store};
+use convault_core::{FileRef, Layout, Manifest, ObjectInfo, ObjectRole, Sha256, Store};
 
 use crate::{JobError, read::ObjectReader};
 
@@ -15,7 +15,8 @@ pub(crate) struct RefsReader<'a> {
 struct OneObject<'a> {
     /// `None` once it was read to its end and found to be what the manifest says.
     reader: Option<ObjectReader<'a>>,
-    sha256: Sha256,
+    /// What all of it should be, where that is known.
+    sha256: Option<Sha256>,
     place: String,
     unpacker: LineUnpacker,
     /// The next one, once it was read.
@@ -30,17 +31,21 @@ impl<'a> RefsReader<'a> {
         let refs = manifest.objects.iter().filter(|object| object.role == ObjectRole::Refs);
         let objects = refs.map(|object| {
             let key = layout.object(&manifest.id, &object.name);
-            let reader = ObjectReader::new(store, key, object.size_bytes);
-            OneObject {
-                place: reader.place(),
-                reader: Some(reader),
-                sha256: object.sha256,
-                unpacker: LineUnpacker::new(),
-                head: None,
-                last: None,
-            }
+            OneObject::new(ObjectReader::new(store, key, object.size_bytes), Some(object.sha256))
         });
         Self { objects: objects.collect(), last: None }
+    }
+
+    /// Reads one object of refs as it lies there, whatever a manifest says of it.
+    pub(crate) fn as_listed(store: &'a dyn Store, object: &ObjectInfo) -> Self {
+        let reader = ObjectReader::new(store, object.key.clone(), object.size_bytes);
+        Self { objects: vec![OneObject::new(reader, None)], last: None }
+    }
+
+    /// Whether an object of a snapshot's folder is one of refs, by its key.
+    pub(crate) fn is_refs(key: &str) -> bool {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        name.starts_with("refs") && name.ends_with(".zst")
     }
 
     /// The next one; `None` after the last. What was given before an error is not to be used either.
@@ -60,7 +65,18 @@ impl<'a> RefsReader<'a> {
     }
 }
 
-impl OneObject<'_> {
+impl<'a> OneObject<'a> {
+    fn new(reader: ObjectReader<'a>, sha256: Option<Sha256>) -> Self {
+        Self {
+            place: reader.place(),
+            reader: Some(reader),
+            sha256,
+            unpacker: LineUnpacker::new(),
+            head: None,
+            last: None,
+        }
+    }
+
     async fn fill(&mut self) -> Result<(), JobError> {
         while self.head.is_none() {
             if let Some(line) = self.unpacker.next_text().map_err(|error| damaged(&self.place, &error))? {
@@ -75,8 +91,10 @@ impl OneObject<'_> {
             match reader.next().await? {
                 Some(bytes) => self.unpacker.push(&bytes),
                 None => {
-                    if let Some(reader) = self.reader.take() {
-                        reader.check(&self.sha256)?;
+                    match (self.reader.take(), &self.sha256) {
+                        (Some(reader), Some(sha256)) => reader.check(sha256)?,
+                        (Some(reader), None) => reader.check_length()?,
+                        (None, _) => {}
                     }
                     std::mem::take(&mut self.unpacker)
                         .finish()

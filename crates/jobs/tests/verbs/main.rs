@@ -27,6 +27,8 @@ mod prune;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod stop;
 #[cfg(test)]
 mod surroundings;
