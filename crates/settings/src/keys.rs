@@ -128,7 +128,7 @@ pub(crate) const LOG_FORMATS: &[&str] = &["auto", "text", "json", "journald"];
 pub(crate) const PROFILES: &[&str] = &["aws", "r2", "b2", "minio", "ceph", "garage"];
 pub(crate) const NEW_TABLES: &[&str] = &["warn", "suspect", "ignore"];
 pub(crate) const LOCK_MODES: &[&str] = &["governance", "compliance"];
-pub(crate) const FILES_MODES: &[&str] = &["inline", "none"];
+pub(crate) const FILES_MODES: &[&str] = &["inline", "shared", "none"];
 
 /// The path of the settings file; it is the one variable that stands for no key.
 pub(crate) const CONFIG_VARIABLE: &str = "CONVAULT_CONFIG";

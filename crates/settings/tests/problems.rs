@@ -84,7 +84,7 @@ name = "nightly"
 deployment = "crm"
 shedule = "0 3 * * *"
 time_zone = "Europe/Lundon"
-files = "shared"
+files = "split"
 to = ["shelf", "shelv"]
 keep = { daily = -7, at_least_verified = 0 }
 catch_up = "yes"
