@@ -81,7 +81,7 @@ fn of_mirror(mirror: &MirrorStatus, now: Timestamp) -> Vec<Concern> {
     if let Some(since) = mirror.braked_since {
         let why = mirror.braked_why.as_deref().unwrap_or("too much has changed at once");
         found.push(urgent(
-            format!("Mirror {name}: the brake holds since {}: {why}.", relative(since, now)),
+            format!("Mirror {name}: the brake has held since {}: {why}.", relative(since, now)),
             format!(
                 "`convault mirror diff {name}` tells what vanished and changed. If it is right, `convault mirror run {name} \
                  --release-brake`; if not, `convault mirror restore {name} --to source` gives it back."

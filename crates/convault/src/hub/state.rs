@@ -164,6 +164,11 @@ impl State {
     }
 
     fn mirrored(&mut self, record: &RunRecord) {
+        for result in &record.destinations {
+            if let Some(status) = self.destination_mut(&result.destination) {
+                (status.up, status.problem, status.checked) = (Some(true), None, record.finished);
+            }
+        }
         let Some(mirror) = self.mirror_mut(&record.job) else { return };
         mirror.running = None;
         mirror.last_attempt = Some(record.clone());
