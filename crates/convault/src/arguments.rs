@@ -497,6 +497,9 @@ pub(crate) struct Simulate {
     /// Components beside the root
     #[arg(long)]
     pub(crate) components: Option<u32>,
+    /// Put this text into environment variables, scheduled functions, crons and code, for finding out where it goes
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) plant: Option<String>,
     /// A fault to show, NAME or NAME=VALUE; may be repeated; `--fault list` names them all
     #[arg(long = "fault", value_name = "NAME[=VALUE]")]
     pub(crate) faults: Vec<String>,

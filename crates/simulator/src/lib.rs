@@ -26,6 +26,7 @@ mod identity;
 mod import;
 mod legacy;
 mod plan;
+mod planted;
 mod server;
 mod state;
 mod storage;

@@ -12,6 +12,9 @@ use convault_simulator::{
 use super::Surroundings;
 use crate::{arguments::Simulate, exit::Exit, print};
 
+/// When what is planted was made: milliseconds since the Unix epoch.
+const PLANTED_MS: f64 = 1_700_000_000_000.0;
+
 pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) -> anyhow::Result<Exit> {
     if simulate.faults.iter().any(|fault| fault == "list") {
         list_faults();
@@ -31,6 +34,9 @@ pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) ->
         ..SimulatorConfig::new(Secret::new(simulate.key.clone()))
     };
     let deployment = Simulator::start(config).await?;
+    if let Some(text) = &simulate.plant {
+        deployment.change(|database| database.plant(text, PLANTED_MS));
+    }
     print::line(&format!("deployment {}", deployment.url()));
     let s3 = start_s3(&simulate, s3_faults, &surroundings.environment).await?;
     surroundings.stop.cancelled().await;
