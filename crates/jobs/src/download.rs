@@ -39,15 +39,15 @@ pub async fn download(
         return whole.write().await;
     }
     let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
-    let mut content = ObjectContent::open(store, manifest, object, access)?;
-    while let Some(chunk) = context.or_stop(content.next()).await?? {
+    let mut opened = ObjectContent::open(store, manifest, object, access)?;
+    while let Some(chunk) = context.or_stop(opened.next()).await?? {
         output.write_all(&chunk).await.map_err(failed("cannot write"))?;
-        let done_bytes = content.read_bytes;
+        let done_bytes = opened.read_bytes;
         context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(object.size_bytes) });
     }
     output.flush().await.map_err(failed("cannot write"))?;
-    let size_bytes = content.given_bytes;
-    content.check()?;
+    let size_bytes = opened.given_bytes;
+    opened.check()?;
     Ok(Downloaded { size_bytes })
 }
 

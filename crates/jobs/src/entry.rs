@@ -65,9 +65,9 @@ impl<'a> StoredEntry<'a> {
         context.phase(RunPhase::ReadBack);
         let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
         let unread = |error| unread(error, &self.place);
-        let mut content = EntryContent::whole(self.zip.as_ref(), &self.entry).map_err(unread)?;
+        let mut plain = EntryContent::whole(self.zip.as_ref(), &self.entry).map_err(unread)?;
         let mut done_bytes = 0;
-        while let Some(chunk) = context.or_stop(content.next()).await?.map_err(unread)? {
+        while let Some(chunk) = context.or_stop(plain.next()).await?.map_err(unread)? {
             output.write_all(&chunk).await.map_err(failed("cannot write"))?;
             done_bytes += chunk.len() as u64;
             context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(self.entry.size_bytes) });
@@ -92,8 +92,8 @@ pub(crate) fn unread(error: RandomError, place: &str) -> JobError {
 async fn look_up<R: RangedReader>(index: &Index<R>, name: &str) -> Result<Option<IndexEntry>, RandomError> {
     let mut names = vec![name.to_owned(), format!("{name}/documents.jsonl")];
     if let Some((component, table)) = name.rsplit_once('/') {
-        let folders: String = component.split('/').map(|one| format!("_components/{one}/")).collect();
-        names.push(format!("{folders}{table}/documents.jsonl"));
+        let component = component.replace('/', "/_components/");
+        names.push(format!("_components/{component}/{table}/documents.jsonl"));
     }
     for name in &names {
         if let Some(entry) = index.entry(name).await? {

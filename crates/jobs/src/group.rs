@@ -29,7 +29,8 @@ impl Group {
         let mut groups: Vec<Self> = Vec::new();
         for destination in destinations {
             let store = Arc::clone(&destination.store);
-            let alike = |group: &&mut Self| are_alike(&group.encryption, &destination.encryption);
+            let alike =
+                |group: &&mut Self| are_alike(group.encryption.as_ref(), destination.encryption.as_ref());
             match groups.iter_mut().find(alike) {
                 Some(group) => group.stores.push(store),
                 None => {
@@ -60,7 +61,7 @@ pub(crate) fn stored_name(name: &str, encryption: Option<&Encryption>) -> String
     }
 }
 
-fn are_alike(one: &Option<Arc<Encryption>>, other: &Option<Arc<Encryption>>) -> bool {
+fn are_alike(one: Option<&Arc<Encryption>>, other: Option<&Arc<Encryption>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.recipients == other.recipients,
         (None, None) => true,

@@ -223,18 +223,18 @@ impl Anew<'_> {
     ) -> Result<Option<Findings>, JobError> {
         let (store, context) = (self.destination.store.as_ref(), self.context);
         let access = Access::Opened(Some(self.identities));
-        let mut content = ObjectContent::open(store, self.old(), object, access)?;
+        let mut opened = ObjectContent::open(store, self.old(), object, access)?;
         let is_zip = object.role == ObjectRole::Snapshot;
         let mut analysis = is_zip.then(|| Analysis::new(Options::default()));
-        while let Some(chunk) = context.or_stop(content.next()).await?? {
+        while let Some(chunk) = context.or_stop(opened.next()).await?? {
             context.or_stop(sending.write(&chunk)).await??;
             if let Some(analysis) = &mut analysis {
                 analysis.push(chunk).await?;
             }
-            let (done_bytes, total_bytes) = (content.read_bytes, Some(object.size_bytes));
+            let (done_bytes, total_bytes) = (opened.read_bytes, Some(object.size_bytes));
             context.tell(RunEvent::Transferred { done_bytes, total_bytes });
         }
-        content.check()?;
+        opened.check()?;
         context.or_stop(sending.end()).await??;
         match analysis {
             Some(analysis) => Ok(Some(analysis.finish().await?.0.findings)),
@@ -337,10 +337,11 @@ impl Anew<'_> {
             return Ok(OldSnapshot::Locked(until));
         }
         let pruned = remove_one(self.destination, old, &self.rules.prune, self.context).await?;
-        Ok(match pruned.held_back.is_empty() {
-            true => OldSnapshot::Removed,
-            false => OldSnapshot::HeldBack(pruned.held_back.join("; ")),
-        })
+        if pruned.held_back.is_empty() {
+            Ok(OldSnapshot::Removed)
+        } else {
+            Ok(OldSnapshot::HeldBack(pruned.held_back.join("; ")))
+        }
     }
 
     /// Takes away what was written of a snapshot that has no manifest.

@@ -220,9 +220,12 @@ fn protection_of<'a>(protections: &'a [Protection], store: &dyn Store) -> &'a Pr
     found.expect("there is one for each destination of the run")
 }
 
+/// A destination, with every object of the snapshot in order, or why it has not got them all.
+type Arrived = (Arc<dyn Store>, Result<Vec<Finishing>, LaneError>);
+
 /// Brings the objects of each destination together; where one failed, the others are given up.
-async fn by_store(objects: Vec<SentObject>) -> Vec<(Arc<dyn Store>, Result<Vec<Finishing>, LaneError>)> {
-    let mut stores: Vec<(Arc<dyn Store>, Result<Vec<Finishing>, LaneError>)> = Vec::new();
+async fn by_store(objects: Vec<SentObject>) -> Vec<Arrived> {
+    let mut stores: Vec<Arrived> = Vec::new();
     for lane in objects.into_iter().flat_map(|object| object.sent.lanes) {
         let known = stores.iter_mut().find(|(store, _)| store.destination() == lane.store.destination());
         let Some((_, arrived)) = known else {

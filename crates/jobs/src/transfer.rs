@@ -90,7 +90,7 @@ async fn attempt_transfer(
     context.phase(RunPhase::Transfer);
     let stream = context.or_stop(source.open(export)).await??;
     let mut passing = begin(job, export, groups, stream.length_bytes, context)?;
-    let streamed = stream_through(stream, &mut passing, read_bytes, context).await;
+    let streamed = Box::pin(stream_through(stream, &mut passing, read_bytes, context)).await;
     let checked = match streamed {
         Ok(found) => confirm(source, export, found, read_bytes, context).await,
         Err(error) => Err(error),
@@ -106,9 +106,9 @@ async fn attempt_transfer(
                     Err(gone) => lost.extend(gone),
                 }
             }
-            for gone in lost.iter_mut().skip(lost_before).filter_map(|result| result.problem.as_mut()) {
-                gone.push_str(NOT_COPIED);
-            }
+            let gone = lost.iter_mut().skip(lost_before).filter_map(|result| result.problem.as_mut());
+            // Where nobody has it there is nothing to copy, for whatever reason.
+            gone.filter(|_| !deliveries.is_empty()).for_each(|problem| problem.push_str(NOT_COPIED));
             Ok(Transferred { found, deliveries, culprits, read_bytes: 0 })
         }
         Err(error) => {

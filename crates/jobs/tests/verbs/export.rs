@@ -1,7 +1,7 @@
 //! Exports made of bytes, and a deployment that hands them out.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io::{Cursor, Write as _},
     sync::{Mutex, atomic::AtomicU32, atomic::Ordering},
 };
@@ -52,7 +52,7 @@ pub(crate) fn empty() -> Bytes {
 pub(crate) fn of_tables(tables: &[(&str, usize)]) -> Bytes {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
-    let mut components: std::collections::BTreeMap<&str, Vec<(&str, usize)>> = Default::default();
+    let mut components: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
     components.entry("").or_default();
     for (name, documents) in tables {
         let (component, table) = name.rsplit_once('/').unwrap_or(("", name));
