@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    leave_no_core();
     let arguments = arguments::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -38,4 +39,13 @@ fn main() -> ExitCode {
     // A blocking read of a vanished network mount must not keep the program from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     exit.into()
+}
+
+/// An image of the memory would have every secret in it, in whatever folder the program was started.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        print::note(&format!("convault: core files cannot be turned off: {error}"));
+    }
 }
