@@ -176,11 +176,26 @@ impl Model {
             }
         }
         wrong.extend(self.of_removed(place, before, allowed));
+        wrong.extend(self.of_protected(place));
+        wrong
+    }
+
+    /// What of a snapshot without a manifest is not as it was, unless what the tester had damaged is as it was at first:
+    /// a repair may have died in the middle. Once the manifest is back, the snapshot is one like any other, even where
+    /// its data is damaged.
+    fn of_protected(&mut self, place: usize) -> Vec<String> {
         let after = &self.views[place];
+        let mut wrong = Vec::new();
         for (key, bytes) in &self.protected[place] {
-            if after.objects.get(key) != Some(bytes) {
+            let now = after.objects.get(key);
+            let first = self.known[place].values().find_map(|known| known.objects.get(key));
+            if now != Some(bytes) && (now.is_none() || now != first) {
                 wrong.push(format!("{key} has lost its manifest, and was changed or deleted"));
             }
+        }
+        for id in after.folders.iter().filter(|(_, seen)| seen.standing.is_some()).map(|(id, _)| id) {
+            let folder = Layout::new(crm()).snapshot_prefix(id);
+            self.protected[place].retain(|key, _| !key.starts_with(&folder));
         }
         wrong
     }
