@@ -216,19 +216,16 @@ async fn make(
         (taking, resting) = taking.into_iter().partition(|ready| takes(ready, job, at, context));
     }
     let made = async {
-        let collected = match files {
-            Some(files) => {
-                Some(collect_after(files, export.snapshot_ts_ns, &mut taking, run, context).await?)
-            }
-            None => {
-                taking = match start_in(job, taking, &preflight, run, context).await? {
-                    Ok(taking) => taking,
-                    Err(done) => {
-                        return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new()));
-                    }
-                };
-                None
-            }
+        let collected = if let Some(files) = files {
+            Some(collect_after(files, export.snapshot_ts_ns, &mut taking, run, context).await?)
+        } else {
+            taking = match start_in(job, taking, &preflight, run, context).await? {
+                Ok(taking) => taking,
+                Err(done) => {
+                    return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new()));
+                }
+            };
+            None
         };
         let made = snapshot(job, source, &preflight, &export, &taking, collected, run, context).await?;
         Ok::<_, JobError>((made, taking))

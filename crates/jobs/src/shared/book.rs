@@ -105,9 +105,8 @@ impl SharedGroup {
 pub(super) struct Book {
     pub(super) places: Vec<Place>,
     groups: Vec<SharedGroup>,
-    /// What the first listing had: a fingerprint of each file and its place among the listing's lines, sorted once the
-    /// first listing is through.
-    first: Vec<(u64, u32)>,
+    /// What the first listing had, sorted once it is through.
+    first: Vec<Listed>,
     /// Which of those the second listing had as well.
     again: Marks,
     counts: FileCounts,
@@ -147,7 +146,7 @@ impl Book {
     /// Whether nothing is to be done about a file: the first listing had it, or it is younger than the snapshot.
     pub(super) fn passes_over(&mut self, pass: Pass, row: &FileRow) -> bool {
         let Pass::Second { snapshot_us } = pass else { return false };
-        let found = self.first.binary_search_by_key(&fingerprint(row), |(fingerprint, _)| *fingerprint);
+        let found = self.first.binary_search_by_key(&fingerprint(row), |listed| listed.fingerprint);
         if let Ok(at) = found {
             self.again.set(at);
             return true;
@@ -236,7 +235,8 @@ impl Book {
             }
         }
         if pass == Pass::First {
-            self.first.push((fingerprint(row), u32::try_from(line).unwrap_or(u32::MAX)));
+            let line = u32::try_from(line).unwrap_or(u32::MAX);
+            self.first.push(Listed { fingerprint: fingerprint(row), line });
         }
         self.report(context);
         Ok(())
@@ -275,7 +275,7 @@ impl Book {
     ) -> Result<Collected, JobError> {
         let Self { places, groups, first, again, mut counts, .. } = self;
         let gone = first.iter().enumerate().filter(|(at, _)| !again.is_set(*at));
-        let mut uncertain: Vec<u32> = gone.map(|(_, (_, line))| *line).collect();
+        let mut uncertain: Vec<u32> = gone.map(|(_, listed)| listed.line).collect();
         uncertain.sort_unstable();
         drop(first);
         let mut listings = Vec::new();
@@ -357,7 +357,17 @@ fn begin_group(
 }
 
 /// What tells a file from every other one, in eight bytes: a hash of its component and id.
-fn fingerprint(row: &FileRow) -> u64 {
+type Fingerprint = [u8; 8];
+
+fn fingerprint(row: &FileRow) -> Fingerprint {
     let digest = Sha256::of(format!("{}\n{}", row.component, row.id).as_bytes());
-    u64::from_le_bytes(std::array::from_fn(|at| digest.0[at]))
+    std::array::from_fn(|at| digest.0[at])
+}
+
+/// A file of the first listing, in twelve bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    fingerprint: Fingerprint,
+    /// Its place among the lines of files.
+    line: u32,
 }

@@ -149,8 +149,8 @@ async fn fetch(
     row: FileRow,
     wishes: Vec<Wish>,
 ) -> Result<(FileRow, Fetched), JobError> {
-    let fetched = fetcher.fetch(&row, &wishes).await?;
-    Ok((row, fetched))
+    let outcome = fetcher.fetch(&row, &wishes).await?;
+    Ok((row, outcome))
 }
 
 /// Files on their way, in the listing's order, and the digests of their contents.

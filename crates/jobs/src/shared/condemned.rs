@@ -39,7 +39,7 @@ pub(super) async fn condemned(
     let store = destination.store.as_ref();
     let objects: Vec<ObjectInfo> = store.list(&layout.condemned_prefix()).try_collect().await?;
     let mut lists = Vec::new();
-    for object in objects.into_iter().filter(|object| object.key.ends_with(".zst")) {
+    for object in objects.into_iter().filter(|object| object.key.strip_suffix(".zst").is_some()) {
         if known.contains(&object.key) {
             continue;
         }

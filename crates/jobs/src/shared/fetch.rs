@@ -99,7 +99,7 @@ impl Fetcher<'_> {
                 Err(Failure::Error(error)) => return Err(error),
                 Err(Failure::Again(why)) if attempt == ATTEMPTS => return Ok(Fetched::Missing(why)),
                 Err(Failure::Again(why)) => {
-                    tracing::debug!(id = row.shown_id(), why, "a file is fetched again")
+                    tracing::debug!(id = row.shown_id(), why, "a file is fetched again");
                 }
             }
             attempt += 1;

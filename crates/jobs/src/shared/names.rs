@@ -70,13 +70,15 @@ impl Marks {
 /// Names in the order in which they come, to be asked for again.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Each sorted, each at least twice as long as the next one.
+    /// Each sorted.
     runs: Vec<Vec<Prefix>>,
     latest: Vec<Prefix>,
 }
 
 /// So many are looked through one by one.
 const LATEST: usize = 256;
+/// Runs grow no longer, since bringing two together takes memory for both.
+const LONGEST: usize = 1 << 16;
 
 impl Seen {
     /// Adds a name.
@@ -86,7 +88,9 @@ impl Seen {
             return;
         }
         let mut run = std::mem::take(&mut self.latest);
-        while let Some(before) = self.runs.pop_if(|before| before.len() < 2 * run.len()) {
+        while let Some(before) =
+            self.runs.pop_if(|before| before.len() < 2 * run.len() && before.len() + run.len() <= LONGEST)
+        {
             run.extend(before);
         }
         run.sort_unstable();
@@ -119,7 +123,9 @@ mod tests {
         let mut all: Vec<Sha256> = (0..1000).map(name).collect();
         all.sort();
         let mut names = Names::default();
-        all.iter().for_each(|name| names.push(name));
+        for name in &all {
+            names.push(name);
+        }
         assert_eq!(names.len(), 1000);
         for (place, name) in all.iter().enumerate() {
             assert_eq!(names.find(name), Some(place));

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// So many new objects are held before they are written down as refs of their own.
-const HELD: usize = 100_000;
+const HELD: usize = 32_768;
 /// Refs are sent in parts of this size.
 const PLAN: PartPlan = PartPlan { part_bytes: MIN_PART_BYTES, parts_in_memory: 2 };
 /// As many lines are packed at once.

@@ -273,12 +273,12 @@ impl Whole<'_> {
     /// Writes every file. Gives how many are not there because they could not be fetched.
     async fn put_files(&self, out: &mut Out<'_>) -> Result<u64, JobError> {
         let mut missing = 0;
-        self.each_file(async |file| match file.object {
-            Some(object) => self.put_file(&file, &object, out).await,
-            None => {
-                missing += 1;
-                Ok(())
+        self.each_file(async |file| {
+            if let Some(object) = file.object {
+                return self.put_file(&file, &object, out).await;
             }
+            missing += 1;
+            Ok(())
         })
         .await?;
         Ok(missing)

@@ -45,7 +45,7 @@ impl<'a> RefsReader<'a> {
     /// Whether an object of a snapshot's folder is one of refs, by its key.
     pub(crate) fn is_refs(key: &str) -> bool {
         let name = key.rsplit('/').next().unwrap_or_default();
-        name.starts_with("refs") && name.ends_with(".zst")
+        name.starts_with("refs") && name.strip_suffix(".zst").is_some()
     }
 
     /// The next one; `None` after the last. What was given before an error is not to be used either.
@@ -88,19 +88,17 @@ impl<'a> OneObject<'a> {
                 return Ok(());
             }
             let Some(reader) = &mut self.reader else { return Ok(()) };
-            match reader.next().await? {
-                Some(bytes) => self.unpacker.push(&bytes),
-                None => {
-                    match (self.reader.take(), &self.sha256) {
-                        (Some(reader), Some(sha256)) => reader.check(sha256)?,
-                        (Some(reader), None) => reader.check_length()?,
-                        (None, _) => {}
-                    }
-                    std::mem::take(&mut self.unpacker)
-                        .finish()
-                        .map_err(|error| damaged(&self.place, &error))?;
-                }
+            if let Some(bytes) = reader.next().await? {
+                self.unpacker.push(&bytes);
+                continue;
             }
+            match (self.reader.take(), &self.sha256) {
+                (Some(reader), Some(sha256)) => reader.check(sha256)?,
+                (Some(reader), None) => reader.check_length()?,
+                (None, _) => {}
+            }
+            let unpacker = std::mem::take(&mut self.unpacker);
+            unpacker.finish().map_err(|error| damaged(&self.place, &error))?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(crate) fn document(row: &FileRow) -> String {
 /// The folder of a component's entries: `_components/<name>/` for each level of its path.
 pub(crate) fn component_prefix(path: &str) -> String {
     let names = path.split('/').filter(|name| !name.is_empty());
-    names.map(|name| format!("_components/{name}/")).collect()
+    names.map(|name| ["_components/", name, "/"].concat()).collect()
 }
 
 /// The name of a stored file's entry. The extension is guessed from the type as the backend guesses it, with the same

@@ -140,9 +140,8 @@ impl Look<'_> {
                     modified: object.modified,
                     etag: None,
                 }),
-                Some(_) => {}
                 None if plan.condemn.len() < MOST => plan.condemn.push(object.name),
-                None => {}
+                _ => {}
             }
         }
         Ok(())
