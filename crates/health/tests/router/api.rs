@@ -208,6 +208,7 @@ async fn every_field_of_the_answers_is_described() {
         ("Holding", &status["destinations"][0]["holdings"]["crm"]),
         ("Verifying", &status["verifying"][0]),
         ("Mirror", &status["mirrors"][0]),
+        ("Watching", &status["watching"][0]),
         ("Coordination", &status["coordination"]),
         ("DurationHistogram", &status["jobs"][0]["durations"]),
         ("Run", &run),

@@ -15,7 +15,7 @@ use convault_core::{
     Abilities, Ability, Control, ControlError, CoordinationStatus, DefaultLock, DeploymentName,
     DestinationName, DestinationResult, DestinationStatus, DurationHistogram, HoldingStatus, JobName,
     JobStatus, LockMode, MarkWish, MirrorName, MirrorStatus, RunEvent, RunId, RunOutcome, RunRecord, Secret,
-    StartRequest, Status, Verb, VerifyStatus,
+    StartRequest, Status, Verb, VerifyStatus, WatchStatus,
 };
 use convault_health::{Access, router};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -190,6 +190,17 @@ pub(crate) fn status() -> Status {
             braked_since: None,
             braked_why: None,
             held_back: Vec::new(),
+        }],
+        watching: vec![WatchStatus {
+            job: JobName::new("nightly").unwrap(),
+            deployment: deployment.clone(),
+            schedule: "*/15 * * * *".to_owned(),
+            next_due: Some(at("2026-11-22T05:00:00Z")),
+            expected_interval_seconds: Some(900.0),
+            last_attempt: Some(RunRecord { verb: Verb::Watch, ..run(RunOutcome::Good) }),
+            last_success: Some(at("2026-11-22T03:10:00Z")),
+            secrets: 42,
+            changed: Some(at("2026-11-20T03:10:00Z")),
         }],
         coordination: Some(CoordinationStatus {
             destination: DestinationName::new("offsite").unwrap(),
