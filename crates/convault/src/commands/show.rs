@@ -1,6 +1,6 @@
 //! `convault show ID`: everything a manifest says, and what was said of the snapshot since.
 
-use convault_core::{Layout, Manifest, Mark, MarkKind, TableNames, Verdict};
+use convault_core::{FilesMode, Layout, Manifest, Mark, MarkKind, TableNames, Verdict};
 use convault_jobs::{FolderState, Snapshot};
 use serde_json::{Value, json};
 
@@ -105,7 +105,15 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
                 print::size(totals.document_bytes)
             ),
         ),
-        ("files", format!("{}, {}", print::number(totals.files), print::size(totals.file_bytes))),
+        (
+            "files",
+            format!(
+                "{}, {} ({})",
+                print::number(totals.files),
+                print::size(totals.file_bytes),
+                kept(manifest.files)
+            ),
+        ),
         ("checked", manifest.verification.checks.join("; ")),
         ("written anew", manifest.reencrypted_from.iter().map(|old| format!("from {old}")).collect()),
     ];
@@ -164,4 +172,13 @@ fn print_tables(manifest: &Manifest) {
         })
         .collect();
     print::table(&["COMPONENT", "TABLE", ">DOCUMENTS", ">SIZE"], &tables);
+}
+
+/// How stored files are kept.
+fn kept(files: FilesMode) -> &'static str {
+    match files {
+        FilesMode::Inline => "in the ZIP",
+        FilesMode::Shared => "shared between snapshots",
+        FilesMode::None => "left out",
+    }
 }
