@@ -265,6 +265,7 @@ impl Daemon {
             upload_memory_bytes: LEAST_UPLOAD_MEMORY_BYTES,
             stall_limit: self.pace.stall_limit,
             anomaly: AnomalyLimits::default(),
+            identities: None,
         };
         let work = async |context: RunContext| {
             let destination = &self.destinations[place];

@@ -13,8 +13,8 @@ async fn keys(setting: &Setting) -> [String; 2] {
         let made = setting.run(&["keygen", "encryption", "-o", name]).await;
         assert_eq!(made.code, Some(0), "{made:?}");
         assert!(made.stderr.contains("Print it") && !made.stderr.contains("AGE-SECRET-KEY-1Q"), "{made:?}");
-        let mode = std::fs::metadata(setting.path(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let permissions = std::fs::metadata(setting.path(name)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
         public.push(made.stdout.trim().to_owned());
     }
     let again = setting.run(&["keygen", "encryption", "-o", "anna"]).await;

@@ -106,7 +106,7 @@ pub async fn backup(
     context: &RunContext,
 ) -> RunRecord {
     let mut run = Run { started: context.clock.now(), warnings: Vec::new(), lost: Vec::new(), read_bytes: 0 };
-    let record = match make(job, source, destinations, &mut run, context).await {
+    let record = match Box::pin(make(job, source, destinations, &mut run, context)).await {
         Ok(record) => record,
         Err(error) => {
             let error = context.why_stopped(error);

@@ -1,7 +1,5 @@
 //! Whom destinations are encrypted to, and the secrets that go with it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests")]
-
 use std::path::Path;
 
 use convault_settings::{Environment, Settings};

@@ -59,7 +59,7 @@ pub(crate) async fn reencrypt(surroundings: &Surroundings, wish: Reencrypt) -> a
     if surroundings.json {
         print::json(&all.iter().map(value).collect::<Vec<_>>());
     }
-    exit(all)
+    Ok(exit(all))
 }
 
 /// The snapshots to be written anew, the oldest first.
@@ -167,14 +167,14 @@ fn value(told: &Told) -> Value {
     }
 }
 
-fn exit(all: Vec<Told>) -> anyhow::Result<Exit> {
+fn exit(all: Vec<Told>) -> Exit {
     let (done, mut failed): (Vec<Told>, Vec<Told>) = all.into_iter().partition(|told| told.result.is_ok());
     match (done.len(), failed.pop()) {
-        (_, None) => Ok(Exit::Done),
+        (_, None) => Exit::Done,
         (0, Some(Told { result: Err(error), .. })) if failed.is_empty() => {
-            Ok(crate::exit::of_error(&error.into()))
+            crate::exit::of_error(&error.into())
         }
-        (0, Some(_)) => Ok(Exit::Failed),
-        (_, Some(_)) => Ok(Exit::Partial),
+        (0, Some(_)) => Exit::Failed,
+        (_, Some(_)) => Exit::Partial,
     }
 }

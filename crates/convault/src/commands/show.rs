@@ -115,7 +115,10 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
             ),
         ),
         ("checked", manifest.verification.checks.join("; ")),
-        ("written anew", manifest.reencrypted_from.iter().map(|old| format!("from {old}")).collect()),
+        (
+            "written anew",
+            manifest.reencrypted_from.as_ref().map(|old| format!("from {old}")).unwrap_or_default(),
+        ),
     ];
     lines.extend(manifest.recipients.iter().map(|recipient| ("encrypted to", recipient.clone())));
     if let Verdict::Suspect { problems } = &manifest.verdict {

@@ -24,14 +24,14 @@ impl Worker {
             ..task.mirror.clone()
         };
         match convault_jobs::mirror(&mirror, context).await {
-            Ok(done) => record(task, done, running, context),
+            Ok(done) => record(task, &done, running, context),
             Err(error) => failed(running, &why_stopped(error, context), context),
         }
     }
 }
 
-fn record(task: &MirrorTask, done: Mirrored, running: RunRecord, context: &RunContext) -> RunRecord {
-    let (outcome, message) = verdict(&done);
+fn record(task: &MirrorTask, done: &Mirrored, running: RunRecord, context: &RunContext) -> RunRecord {
+    let (outcome, message) = verdict(done);
     let destination = task.settings.to.clone();
     let tally = &done.run.tally;
     // A warning about a destination begins with its name: by that what was held back is told from the rest.
@@ -66,7 +66,7 @@ fn verdict(done: &Mirrored) -> (RunOutcome, String) {
             (RunOutcome::Good, text)
         }
         MirrorVerdict::Complete => {
-            let mut text = format!(
+            let copied = format!(
                 "{} objects: {} new, {} changed, {} gone; {} copied",
                 print::number(tally.objects),
                 print::number(tally.added),
@@ -74,17 +74,17 @@ fn verdict(done: &Mirrored) -> (RunOutcome, String) {
                 print::number(tally.vanished),
                 print::size(tally.read_bytes + tally.server_copied_bytes)
             );
-            if tally.touched > 0 {
-                text.push_str(&format!("; {} written again as they were", print::number(tally.touched)));
-            }
-            if tally.failed == 0 {
-                return (RunOutcome::Good, text);
-            }
-            text.push_str(&format!("; {} could not be copied", print::number(tally.failed)));
-            if let Some(first) = done.failures.first() {
-                text.push_str(&format!(", the first: {first}"));
-            }
-            (RunOutcome::Partial, text)
+            let touched = (tally.touched > 0)
+                .then(|| format!("{} written again as they were", print::number(tally.touched)));
+            let failed = (tally.failed > 0).then(|| match done.failures.first() {
+                Some(first) => {
+                    format!("{} could not be copied, the first: {first}", print::number(tally.failed))
+                }
+                None => format!("{} could not be copied", print::number(tally.failed)),
+            });
+            let outcome = if failed.is_some() { RunOutcome::Partial } else { RunOutcome::Good };
+            let parts: Vec<String> = [Some(copied), touched, failed].into_iter().flatten().collect();
+            (outcome, parts.join("; "))
         }
     }
 }

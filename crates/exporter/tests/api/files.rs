@@ -49,7 +49,9 @@ fn with_a_component() -> Database {
 async fn every_file_of_every_component_is_listed_and_fetched() {
     for fault in [None, Some(FaultKind::ShortPages)] {
         let (simulator, source) = simulator(Data::Database(Box::new(with_a_component()))).await;
-        fault.into_iter().for_each(|kind| simulator.set_fault(Fault::new(kind)));
+        if let Some(kind) = fault {
+            simulator.set_fault(Fault::new(kind));
+        }
         let rows = listed(&source).await;
         let database = simulator.snapshot();
         let all: usize = database.components().map(|(_, component)| component.files().len()).sum();

@@ -100,6 +100,40 @@ pub(crate) fn run(outcome: RunOutcome) -> RunRecord {
     }
 }
 
+fn mirror() -> MirrorStatus {
+    MirrorStatus {
+        mirror: MirrorName::new("courses").unwrap(),
+        from: "s3://media/ in eu-central-1".to_owned(),
+        destination: DestinationName::new("offsite").unwrap(),
+        schedule: Some("@hourly".to_owned()),
+        next_due: Some(at("2026-11-22T05:00:00Z")),
+        expected_interval_seconds: Some(3600.0),
+        running: None,
+        last_attempt: Some(RunRecord { verb: Verb::Mirror, ..run(RunOutcome::Good) }),
+        last_success: Some(at("2026-11-22T03:10:00Z")),
+        objects: 1_000_000,
+        bytes: 5 << 40,
+        states: 42,
+        braked_since: None,
+        braked_why: None,
+        held_back: Vec::new(),
+    }
+}
+
+fn watch(deployment: &DeploymentName) -> WatchStatus {
+    WatchStatus {
+        job: JobName::new("nightly").unwrap(),
+        deployment: deployment.clone(),
+        schedule: "*/15 * * * *".to_owned(),
+        next_due: Some(at("2026-11-22T05:00:00Z")),
+        expected_interval_seconds: Some(900.0),
+        last_attempt: Some(RunRecord { verb: Verb::Watch, ..run(RunOutcome::Good) }),
+        last_success: Some(at("2026-11-22T03:10:00Z")),
+        secrets: 42,
+        changed: Some(at("2026-11-20T03:10:00Z")),
+    }
+}
+
 pub(crate) fn status() -> Status {
     let mut durations = DurationHistogram::default();
     durations.observe(120.0);
@@ -174,34 +208,8 @@ pub(crate) fn status() -> Status {
             read_all_within_seconds: 2_592_000.0,
             last_attempt: Some(RunRecord { verb: Verb::Verify, ..run(RunOutcome::Good) }),
         }],
-        mirrors: vec![MirrorStatus {
-            mirror: MirrorName::new("courses").unwrap(),
-            from: "s3://media/ in eu-central-1".to_owned(),
-            destination: DestinationName::new("offsite").unwrap(),
-            schedule: Some("@hourly".to_owned()),
-            next_due: Some(at("2026-11-22T05:00:00Z")),
-            expected_interval_seconds: Some(3600.0),
-            running: None,
-            last_attempt: Some(RunRecord { verb: Verb::Mirror, ..run(RunOutcome::Good) }),
-            last_success: Some(at("2026-11-22T03:10:00Z")),
-            objects: 1_000_000,
-            bytes: 5 << 40,
-            states: 42,
-            braked_since: None,
-            braked_why: None,
-            held_back: Vec::new(),
-        }],
-        watching: vec![WatchStatus {
-            job: JobName::new("nightly").unwrap(),
-            deployment: deployment.clone(),
-            schedule: "*/15 * * * *".to_owned(),
-            next_due: Some(at("2026-11-22T05:00:00Z")),
-            expected_interval_seconds: Some(900.0),
-            last_attempt: Some(RunRecord { verb: Verb::Watch, ..run(RunOutcome::Good) }),
-            last_success: Some(at("2026-11-22T03:10:00Z")),
-            secrets: 42,
-            changed: Some(at("2026-11-20T03:10:00Z")),
-        }],
+        mirrors: vec![mirror()],
+        watching: vec![watch(&deployment)],
         coordination: Some(CoordinationStatus {
             destination: DestinationName::new("offsite").unwrap(),
             instance: "backup-1".to_owned(),

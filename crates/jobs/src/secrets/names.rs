@@ -68,16 +68,16 @@ impl SecretChanges {
         let changes = HashChanges::between(&older.hashes, &newer.hashes);
         let (was, is) =
             (OpenedNames::of(older, names, deployment), OpenedNames::of(newer, names, deployment));
-        let named = |names: &OpenedNames, hashes: &[(SurroundingName, Sha256)]| -> Vec<String> {
-            let mut named: Vec<String> =
+        let told = |names: &OpenedNames, hashes: &[(SurroundingName, Sha256)]| -> Vec<String> {
+            let mut sorted: Vec<String> =
                 hashes.iter().map(|(surrounding, hash)| names.name(surrounding, hash)).collect();
-            named.sort();
-            named
+            sorted.sort();
+            sorted
         };
         Some(Self {
-            added: named(&is, &changes.added),
-            changed: named(&is, &changes.changed),
-            removed: named(&was, &changes.removed),
+            added: told(&is, &changes.added),
+            changed: told(&is, &changes.changed),
+            removed: told(&was, &changes.removed),
         })
     }
 

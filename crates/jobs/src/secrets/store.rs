@@ -163,8 +163,8 @@ impl Own<'_> {
     async fn lock(&self, keys: &[String], warnings: &mut Vec<String>) {
         let Some(mode) = self.destination.object_lock else { return };
         let locked = async {
-            let shelf = Shelf::open(self.destination, &self.job.deployment).await?;
-            let candidates: Vec<Candidate> = shelf.sets().map(candidate).collect();
+            let stored = Shelf::open(self.destination, &self.job.deployment).await?;
+            let candidates: Vec<Candidate> = stored.sets().map(candidate).collect();
             let (own, now) = (candidate(&self.context.id), self.context.clock.now());
             let keep = self
                 .destination

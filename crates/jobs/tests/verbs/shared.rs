@@ -189,8 +189,10 @@ async fn downloaded(to: &Destination, store: &MemoryStore, access: Access<'_>) -
 }
 
 fn assert_has_files(entries: &BTreeMap<String, Vec<u8>>, files: &[(FileRow, Bytes)]) {
-    let stored: Vec<&String> =
-        entries.keys().filter(|name| name.contains("_storage/") && !name.ends_with(".jsonl")).collect();
+    let stored: Vec<&String> = entries
+        .keys()
+        .filter(|name| name.contains("_storage/") && !name.ends_with("/documents.jsonl"))
+        .collect();
     assert_eq!(stored.len(), files.len(), "{stored:?}");
     for (row, content) in files {
         let folder = if row.component.is_empty() { "" } else { "_components/waitlist/" };
@@ -248,7 +250,7 @@ async fn encrypted_files_have_names_that_tell_nothing_and_open_again() {
     let (one, two, three) = (names(&plain), names(&secret), names(&other));
     assert_eq!((one.len(), two.len(), three.len()), (9, 9, 9));
     assert!(one.is_disjoint(&two) && two.is_disjoint(&three) && one.is_disjoint(&three));
-    for key in secret.keys().iter().filter(|key| key.ends_with(".age")) {
+    for key in secret.keys().iter().filter(|key| key.ends_with(convault_core::Layout::ENCRYPTED_SUFFIX)) {
         assert!(secret.contents(key).unwrap().starts_with(b"age-encryption.org/v1\n"), "{key}");
     }
     let access = Access::Opened(Some(&reader.identities));
