@@ -14,6 +14,8 @@ mod export;
 mod key;
 #[cfg(test)]
 mod s3;
+#[cfg(test)]
+mod shared;
 
 #[cfg(test)]
 mod completeness {
@@ -25,6 +27,7 @@ mod completeness {
         include_str!("download.rs"),
         include_str!("export.rs"),
         include_str!("key.rs"),
+        include_str!("shared.rs"),
     );
 
     /// Faults of importing, which no backup can meet; the simulator's own tests show what they do.
