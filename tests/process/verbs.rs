@@ -71,10 +71,10 @@ async fn exit_codes_tell_what_happened() {
     assert_eq!(partial.code, Some(3), "{partial:?}");
     assert!(partial.stdout.contains("in-the-way"), "{partial:?}");
 
-    setting.write_settings(&["shelf"], "encrypt_to = [\"age1\"]\nfiles = \"shared\"\nscheduel = \"x\"");
+    setting.write_settings(&["shelf"], "encrypt_to = [\"age1\"]\nfiles = \"sharde\"\nscheduel = \"x\"");
     let wrong = setting.run(&["check"]).await;
     assert_eq!(wrong.code, Some(78), "{wrong:?}");
-    for word in ["encrypt_to", "shared", "scheduel"] {
+    for word in ["encrypt_to", "sharde", "scheduel"] {
         assert!(wrong.stderr.contains(word), "{word} is not named: {wrong:?}");
     }
 }
