@@ -1,5 +1,7 @@
 //! Looking after what is stored: accept, hold, prune with care, repair, verify tasks.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::{RunningDaemon, Setting, files_below};
@@ -55,6 +57,19 @@ async fn a_shrunken_export_freezes_pruning_until_it_is_accepted() {
     assert_eq!(left[0]["id"], suspect.as_str(), "{good} is not the newest any more: {left}");
 }
 
+/// What the destination holds by the daemon's status, once it is so: after a run, the daemon looks a moment later.
+async fn holding(setting: &Setting, is_so: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..100 {
+        let status = setting.json(&["status"]).await;
+        let holding = &status["destinations"][0]["holdings"]["crm"];
+        if is_so(holding) {
+            return holding.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it never was so: {}", setting.json(&["status"]).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_daemon_a_mark_goes_through_it_and_its_status_changes() {
     let setting = Setting::new(&[]).await;
@@ -62,16 +77,13 @@ async fn with_a_daemon_a_mark_goes_through_it_and_its_status_changes() {
     setting.back_up(0).await;
     shrink(&setting);
     let suspect = setting.back_up(4).await;
-    let holding = |status: &Value| status["destinations"][0]["holdings"]["crm"].clone();
-    let frozen = holding(&setting.json(&["status"]).await);
-    assert!(frozen["frozen_since"].is_string(), "{frozen}");
+    let frozen = holding(&setting, |holding| holding["frozen_since"].is_string()).await;
     assert_eq!(frozen["states"]["suspect"], 1, "{frozen}");
     assert!(setting.run(&["status"]).await.stdout.contains("frozen since"));
     let accept = setting.run(&["accept", &suspect]).await;
     assert_eq!(accept.code, Some(0), "{accept:?}");
     assert!(!accept.stderr.contains("in this process"), "{accept:?}");
-    let thawed = holding(&setting.json(&["status"]).await);
-    assert!(thawed["frozen_since"].is_null(), "{thawed}");
+    let thawed = holding(&setting, |holding| holding["frozen_since"].is_null()).await;
     assert_eq!(thawed["states"]["good"], 2, "{thawed}");
     let repair = setting.run(&["repair", "nightly"]).await;
     assert_eq!(repair.code, Some(0), "{repair:?}");
