@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, ByteStream, DestinationName, Lease, Lock, ObjectInfo, ObjectVersion, Part, PutMode, Store,
-    StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
+    Abilities, Attributes, ByteStream, DestinationName, Lease, Lock, ObjectInfo, ObjectVersion, Part,
+    PutMode, Store, StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream};
 use tokio::{
@@ -272,14 +272,27 @@ impl Store for Line {
         self.inner.location()
     }
 
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
-        let (inner, name) = (Arc::clone(&self.inner), key.to_owned());
-        self.act("put", key, Box::pin(async move { inner.put(&name, body, mode).await })).await
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
+        let (inner, name, attributes) = (Arc::clone(&self.inner), key.to_owned(), attributes.clone());
+        let call = Box::pin(async move { inner.put_with(&name, body, mode, &attributes).await });
+        self.act("put", key, call).await
     }
 
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
-        let (inner, name) = (Arc::clone(&self.inner), key.to_owned());
-        let call = Box::pin(async move { inner.upload(&name, part_bytes, mode).await });
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        let (inner, name, attributes) = (Arc::clone(&self.inner), key.to_owned(), attributes.clone());
+        let call = Box::pin(async move { inner.upload_with(&name, part_bytes, mode, &attributes).await });
         let upload = self.act("begin the upload of", key, call).await?;
         Ok(Box::new(UploadLine { inner: Arc::from(upload), line: self.clone(), key: key.to_owned() }))
     }

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, ByteStream, Clock, DestinationName, ObjectInfo, PutMode, Store, StoreError, StoreErrorKind,
-    Stored, UnfinishedUpload, Upload,
+    Abilities, Attributes, ByteStream, Clock, DestinationName, ObjectInfo, PutMode, Store, StoreError,
+    StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
 use convault_uploader::MemoryStore;
 use futures::{FutureExt as _, stream::BoxStream};
@@ -203,7 +203,13 @@ impl Store for Line {
         self.bucket.memory.location()
     }
 
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        _attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
         let (failing, lose_answer, [there, back]) = self.bucket.fate(self.weather().writes);
         if failing {
             time::sleep(there).await;
@@ -222,8 +228,14 @@ impl Store for Line {
         answer.await.unwrap_or_else(|_| Err(self.bucket.failure("put", key)))
     }
 
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
-        self.bucket.memory.upload(key, part_bytes, mode).await
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        self.bucket.memory.upload_with(key, part_bytes, mode, attributes).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {

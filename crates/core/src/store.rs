@@ -308,10 +308,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn location(&self) -> String;
 
     /// Writes a small object in one request (manifests, marks, proofs); durable when it returns.
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError>;
+    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+        self.put_with(key, body, mode, &Attributes::default()).await
+    }
 
     /// Begins an upload of parts of `part_bytes` each (the last may be smaller).
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError>;
+    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
+        self.upload_with(key, part_bytes, mode, &Attributes::default()).await
+    }
 
     /// Reads an object, or the bytes `range` of it. A range that begins past the end is an error of kind `Other`.
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>;
@@ -327,27 +331,23 @@ pub trait Store: Send + Sync + fmt::Debug {
         Err(self.unsupported("fetch", key))
     }
 
-    /// [`Store::put`], with what is to be kept beside the bytes.
+    /// [`Store::put`], with what is to be kept beside the bytes. A store without room for it (a folder) leaves it out.
     async fn put_with(
         &self,
         key: &str,
         body: Bytes,
         mode: PutMode,
-        _attributes: &Attributes,
-    ) -> Result<Stored, StoreError> {
-        self.put(key, body, mode).await
-    }
+        attributes: &Attributes,
+    ) -> Result<Stored, StoreError>;
 
-    /// [`Store::upload`], with what is to be kept beside the bytes.
+    /// [`Store::upload`], with what is to be kept beside the bytes, as for [`Store::put_with`].
     async fn upload_with(
         &self,
         key: &str,
         part_bytes: u64,
         mode: PutMode,
-        _attributes: &Attributes,
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        self.upload(key, part_bytes, mode).await
-    }
+        attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError>;
 
     /// Where its objects are, where a server could copy them; `None` where none can.
     fn origin(&self) -> Option<Origin> {

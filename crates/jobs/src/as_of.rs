@@ -5,8 +5,8 @@ use std::{ops::Range, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, ByteStream, DestinationName, ObjectInfo, ObjectVersion, PutMode, Store, StoreError,
-    StoreErrorKind, Stored, UnfinishedUpload, Upload,
+    Abilities, Attributes, ByteStream, DestinationName, ObjectInfo, ObjectVersion, PutMode, Store,
+    StoreError, StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
 use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream::BoxStream};
 use jiff::Timestamp;
@@ -111,15 +111,22 @@ impl Store for AsOf {
         format!("{} as of {}", self.inner.location(), self.time)
     }
 
-    async fn put(&self, key: &str, _body: Bytes, _mode: PutMode) -> Result<Stored, StoreError> {
+    async fn put_with(
+        &self,
+        key: &str,
+        _body: Bytes,
+        _mode: PutMode,
+        _attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
         Err(self.read_only("put", key))
     }
 
-    async fn upload(
+    async fn upload_with(
         &self,
         key: &str,
         _part_bytes: u64,
         _mode: PutMode,
+        _attributes: &Attributes,
     ) -> Result<Box<dyn Upload>, StoreError> {
         Err(self.read_only("begin the upload of", key))
     }

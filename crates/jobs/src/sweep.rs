@@ -11,7 +11,7 @@ use crate::{JobError, RunContext};
 const NOBODYS_AFTER: Duration = Duration::from_hours(48);
 
 /// Aborts unfinished uploads of a deployment that belong to `dead_runs`, or to a run that began more than two days
-/// ago. An upload whose key we did not make is left alone. Gives the number aborted.
+/// ago, and those of shared files that were begun so long ago. An upload whose key we did not make is left alone. Gives the number aborted.
 pub(crate) async fn sweep(
     store: &dyn Store,
     deployment: &DeploymentName,
@@ -19,15 +19,22 @@ pub(crate) async fn sweep(
     context: &RunContext,
 ) -> Result<usize, JobError> {
     let layout = Layout::new(deployment.clone());
-    let of_snapshots = sweep_below(store, &layout.snapshots_prefix(), dead_runs, context).await?;
-    Ok(of_snapshots + sweep_below(store, &layout.surroundings_prefix(), dead_runs, context).await?)
+    let now = context.clock.now();
+    let mut aborted = 0;
+    for prefix in [layout.snapshots_prefix(), layout.surroundings_prefix()] {
+        let is_dead = |upload: &UnfinishedUpload| is_dead(upload, &prefix, dead_runs, now);
+        aborted += sweep_below(store, &prefix, is_dead, context).await?;
+    }
+    // A shared file's key tells its content and no run.
+    let is_old = |upload: &UnfinishedUpload| is_nobodys(upload.started, now);
+    Ok(aborted + sweep_below(store, &layout.files_prefix(), is_old, context).await?)
 }
 
-/// The same below a prefix that has a folder for each run.
+/// Aborts what is unfinished below a prefix and belongs to nobody any more.
 async fn sweep_below(
     store: &dyn Store,
     prefix: &str,
-    dead_runs: &[RunId],
+    is_dead: impl Fn(&UnfinishedUpload) -> bool,
     context: &RunContext,
 ) -> Result<usize, JobError> {
     let unfinished = match store.list_uploads(prefix).await {
@@ -36,7 +43,7 @@ async fn sweep_below(
         Err(error) => return Err(error.into()),
     };
     let mut aborted = 0;
-    for upload in unfinished.iter().filter(|upload| is_dead(upload, prefix, dead_runs, context.clock.now())) {
+    for upload in unfinished.iter().filter(|upload| is_dead(upload)) {
         store.abort_upload(upload).await?;
         aborted += 1;
     }
@@ -52,8 +59,13 @@ async fn sweep_below(
 fn is_dead(upload: &UnfinishedUpload, prefix: &str, dead_runs: &[RunId], now: Timestamp) -> bool {
     let folder = upload.key.strip_prefix(prefix).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let Ok(run) = RunId::parse(folder) else { return false };
-    let age = now.duration_since(run.time());
-    dead_runs.contains(&run) || (!age.is_negative() && age.unsigned_abs() > NOBODYS_AFTER)
+    dead_runs.contains(&run) || is_nobodys(run.time(), now)
+}
+
+/// Whether what began then belongs to no run that can still go on. What begins in the future is left alone.
+fn is_nobodys(begun: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(begun);
+    !age.is_negative() && age.unsigned_abs() > NOBODYS_AFTER
 }
 
 #[cfg(test)]

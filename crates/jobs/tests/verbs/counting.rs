@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, Stored, UnfinishedUpload,
-    Upload,
+    Abilities, Attributes, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, Stored,
+    UnfinishedUpload, Upload,
 };
 use convault_uploader::MemoryStore;
 use futures::{StreamExt as _, stream::BoxStream};
@@ -43,12 +43,24 @@ impl Store for Counting {
         self.store.location()
     }
 
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
-        self.store.put(key, body, mode).await
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
+        self.store.put_with(key, body, mode, attributes).await
     }
 
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
-        self.store.upload(key, part_bytes, mode).await
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        self.store.upload_with(key, part_bytes, mode, attributes).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {

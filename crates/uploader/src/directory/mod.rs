@@ -121,13 +121,25 @@ impl Store for DirectoryStore {
         self.paths.root().display().to_string()
     }
 
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
+    async fn put_with(
+        &self,
+        key: &str,
+        body: Bytes,
+        mode: PutMode,
+        _attributes: &Attributes,
+    ) -> Result<Stored, StoreError> {
         let attempt = self.attempt("put", key);
         let key = key.to_owned();
         self.blocking(&attempt, move |paths| write::put(paths, &key, &body, &mode)).await
     }
 
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
+    async fn upload_with(
+        &self,
+        key: &str,
+        part_bytes: u64,
+        mode: PutMode,
+        _attributes: &Attributes,
+    ) -> Result<Box<dyn Upload>, StoreError> {
         let attempt = self.attempt("begin the upload of", key);
         let wanted = key.to_owned();
         let temporary =

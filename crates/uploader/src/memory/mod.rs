@@ -273,10 +273,6 @@ impl Store for MemoryStore {
         "memory".to_owned()
     }
 
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
-        self.put_with(key, body, mode, &Attributes::default()).await
-    }
-
     async fn put_with(
         &self,
         key: &str,
@@ -287,10 +283,6 @@ impl Store for MemoryStore {
         let attempt = self.attempt("put", key);
         let lost = self.enter(MemoryOperation::Put, &attempt).await?;
         answer(self.write(key, &body, attributes, &mode, &attempt)?, lost, &attempt)
-    }
-
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
-        self.upload_with(key, part_bytes, mode, &Attributes::default()).await
     }
 
     async fn upload_with(

@@ -160,10 +160,6 @@ impl Store for S3Store {
         format!("s3://{bucket}/{} {place}", self.0.key_prefix.trim_end_matches('/'))
     }
 
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Stored, StoreError> {
-        self.0.put(key, body, &mode, &Attributes::default()).await
-    }
-
     async fn put_with(
         &self,
         key: &str,
@@ -172,10 +168,6 @@ impl Store for S3Store {
         attributes: &Attributes,
     ) -> Result<Stored, StoreError> {
         self.0.put(key, body, &mode, attributes).await
-    }
-
-    async fn upload(&self, key: &str, part_bytes: u64, mode: PutMode) -> Result<Box<dyn Upload>, StoreError> {
-        self.upload_with(key, part_bytes, mode, &Attributes::default()).await
     }
 
     async fn upload_with(
