@@ -71,6 +71,20 @@ async fn a_run_that_was_cut_off_is_interrupted_and_its_rest_goes_after_the_grace
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_of_a_shared_file_is_aborted_once_no_run_can_still_be_at_it() {
+    let house = House::with(0).await;
+    let upload = house.store.upload("crm/files/ab/abcd", 5 << 20, PutMode::IfAbsent).await.unwrap();
+    for (hours, left) in [(0, 1), (47, 1), (2, 0)] {
+        house.clock.advance_hours(hours);
+        let source = FakeSource::of(export_of(SMALL, 0)).taken_at(house.clock.now());
+        let to = [destination(&house.store)];
+        convault_jobs::backup(&job(), &source, &to, &Run::at(&house.clock).context).await;
+        assert_eq!(house.store.list_uploads("crm/files/").await.unwrap().len(), left, "{hours}");
+    }
+    drop(upload);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_folder_whose_manifest_is_gone_is_headless_and_never_swept() {
     let house = House::with(3).await;
     let id = house.survey().await.folders[1].id.clone();
