@@ -302,7 +302,7 @@ fn in_a_week_of_three_daemons_no_run_is_lost_and_none_is_doubled() {
 }
 
 #[test]
-#[ignore = "takes minutes: for the nightly run"]
+#[ignore = "takes minutes: `tests/shows/never-lost-three-daemons --full` runs it"]
 fn in_many_weeks_of_three_daemons_no_run_is_lost_and_none_is_doubled() {
     weeks(1..=8);
 }

@@ -1,10 +1,22 @@
 //! The command line.
 
+mod mirror;
+mod secrets;
+#[cfg(feature = "simulator")]
+mod simulate;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use convault_core::{DeploymentName, DestinationName, JobName, MirrorName, RunId, SnapshotId};
+use convault_core::{DeploymentName, DestinationName, JobName, SnapshotId};
 use jiff::Timestamp;
+
+#[cfg(feature = "simulator")]
+pub(crate) use self::simulate::Simulate;
+pub(crate) use self::{
+    mirror::{Mirror, Moment, OneState},
+    secrets::{Secrets, SecretsPlace, StoredAt},
+};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 wrong arguments · 3 stored, but not in every destination · 4 stored, but suspect \
@@ -303,147 +315,6 @@ pub(crate) struct Doctor {
     pub(crate) full: bool,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Secrets {
-    /// The names of the newest secrets, and when each got the value that it has; needs the names key and no identity
-    List {
-        #[command(flatten)]
-        place: SecretsPlace,
-    },
-    /// Names that were added, changed and removed from one time to another; needs the names key and no identity
-    Diff {
-        /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
-        #[arg(value_parser = parse_stored_at)]
-        older: StoredAt,
-        /// The same
-        #[arg(value_parser = parse_stored_at, default_value = "latest")]
-        newer: StoredAt,
-        #[command(flatten)]
-        place: SecretsPlace,
-    },
-    /// Print one value to standard output; needs an identity
-    Show {
-        /// Its name, such as `STRIPE_KEY`, or in full `environment/STRIPE_KEY`
-        name: String,
-        /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
-        #[arg(long, value_parser = parse_stored_at, default_value = "latest", value_name = "ID|TIME")]
-        at: StoredAt,
-        #[command(flatten)]
-        place: SecretsPlace,
-        #[command(flatten)]
-        identity: IdentityFile,
-    },
-    /// Put stored environment variables into a deployment: shows the plan, and writes with --yes; needs an identity
-    Restore {
-        /// The deployment that gets them, as the settings name it; its key needs `deployment:env:view` and `:write`
-        #[arg(long)]
-        to: DeploymentName,
-        /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
-        #[arg(long, value_parser = parse_stored_at, default_value = "latest", value_name = "ID|TIME")]
-        from: StoredAt,
-        /// Only this variable; may be repeated
-        #[arg(long, value_name = "NAME")]
-        only: Vec<String>,
-        /// Remove variables that are not among the stored ones
-        #[arg(long, conflicts_with = "only")]
-        remove: bool,
-        /// Write what the plan says
-        #[arg(long)]
-        yes: bool,
-        #[command(flatten)]
-        place: SecretsPlace,
-        #[command(flatten)]
-        identity: IdentityFile,
-    },
-}
-
-/// Whose secrets, and where they are looked for.
-#[derive(Debug, Args)]
-pub(crate) struct SecretsPlace {
-    /// The deployment whose secrets are meant; needed where there are several
-    #[arg(long)]
-    pub(crate) deployment: Option<DeploymentName>,
-    /// Only in this destination
-    #[arg(long)]
-    pub(crate) destination: Option<DestinationName>,
-}
-
-/// A time at which secrets were stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StoredAt {
-    Latest,
-    Id(RunId),
-    Time(Timestamp),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Mirror {
-    /// Bring a mirror up to date now, and wait for it
-    Run {
-        /// The mirror, as the settings name it
-        mirror: MirrorName,
-        /// What has vanished or changed is right, however much it is: somebody looked at `convault mirror diff`
-        #[arg(long)]
-        release_brake: bool,
-    },
-    /// List the runs of a mirror, and what can be restored
-    Runs {
-        /// The mirror, as the settings name it
-        mirror: MirrorName,
-    },
-    /// List the objects of a state
-    List {
-        #[command(flatten)]
-        state: OneState,
-        #[command(flatten)]
-        identity: IdentityFile,
-    },
-    /// Compare the source as it is now with the newest state, or two states: what was added, changed and removed
-    Diff {
-        #[command(flatten)]
-        state: OneState,
-        /// Compare the state as of this with that of `--as-of`, or with the newest
-        #[arg(long, value_name = "TIME|RUN", value_parser = parse_moment)]
-        since: Option<Moment>,
-        #[command(flatten)]
-        identity: IdentityFile,
-    },
-    /// Give the objects of a state back, each checked against its SHA-256
-    Restore {
-        #[command(flatten)]
-        state: OneState,
-        /// Where to: a folder, which is made (with a slash in it, such as `./media`), the name of a destination, or
-        /// `source`
-        #[arg(long, value_name = "PLACE")]
-        to: String,
-        /// Write over objects there that are not the same; without it they are left as they are
-        #[arg(long)]
-        replace: bool,
-        #[command(flatten)]
-        identity: IdentityFile,
-    },
-}
-
-/// One state of a mirror, and which of its objects.
-#[derive(Debug, Args)]
-pub(crate) struct OneState {
-    /// The mirror, as the settings name it
-    pub(crate) mirror: MirrorName,
-    /// As of this time (2026-12-24T18:00:00Z, or a day, whose beginning in UTC is meant), or of this run; else the newest
-    #[arg(long, value_name = "TIME|RUN", value_parser = parse_moment)]
-    pub(crate) as_of: Option<Moment>,
-    /// Only objects whose keys begin with this
-    #[arg(long, default_value = "", value_name = "PREFIX")]
-    pub(crate) prefix: String,
-}
-
-/// A point in the history of a mirror.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Moment {
-    Time(Timestamp),
-    Run(RunId),
-}
-
 /// What opens what is encrypted.
 #[derive(Debug, Args, Default)]
 pub(crate) struct IdentityFile {
@@ -464,86 +335,11 @@ pub(crate) struct Demo {
     pub(crate) directory: PathBuf,
 }
 
-#[cfg(feature = "simulator")]
-#[derive(Debug, Args)]
-pub(crate) struct Simulate {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:3210")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// The admin key to accept; a made-up one, since arguments can be seen by others on this machine
-    #[arg(long)]
-    pub(crate) key: String,
-    /// The seed of generated data
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Tables to generate; without any of these numbers the deployment is empty
-    #[arg(long)]
-    pub(crate) tables: Option<u32>,
-    /// Documents in each table
-    #[arg(long)]
-    pub(crate) documents: Option<u64>,
-    /// Bytes of each document, about
-    #[arg(long)]
-    pub(crate) document_bytes: Option<u32>,
-    /// Stored files
-    #[arg(long)]
-    pub(crate) files: Option<u64>,
-    /// Bytes of each stored file
-    #[arg(long)]
-    pub(crate) file_bytes: Option<u64>,
-    /// Have about so many percent of the stored files replaced by others since a server with the same numbers
-    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
-    pub(crate) changed_files: u64,
-    /// Components beside the root
-    #[arg(long)]
-    pub(crate) components: Option<u32>,
-    /// Put this text into environment variables, scheduled functions, crons and code, for finding out where it goes
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) plant: Option<String>,
-    /// A fault to show, NAME or NAME=VALUE; may be repeated; `--fault list` names them all
-    #[arg(long = "fault", value_name = "NAME[=VALUE]")]
-    pub(crate) faults: Vec<String>,
-    /// Serve S3 there too; its key pair is `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`, else `convault`
-    /// and `convault-secret`
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) s3_listen: Option<std::net::SocketAddr>,
-    /// Keep S3 objects there instead of in memory
-    #[arg(long, value_name = "DIR", requires = "s3_listen")]
-    pub(crate) s3_root: Option<PathBuf>,
-    /// Keep old versions of S3 objects
-    #[arg(long, requires = "s3_listen", conflicts_with = "s3_root")]
-    pub(crate) s3_versions: bool,
-    /// Have Object Lock in all buckets, and versions with it
-    #[arg(long, requires = "s3_listen", conflicts_with = "s3_root")]
-    pub(crate) s3_lock: bool,
-    /// Have every new S3 object locked by default for so many days (governance)
-    #[arg(long, value_name = "DAYS", requires = "s3_lock")]
-    pub(crate) s3_default_lock: Option<u32>,
-}
-
-fn parse_stored_at(text: &str) -> Result<StoredAt, String> {
-    if text == "latest" {
-        return Ok(StoredAt::Latest);
-    }
-    if let Ok(id) = RunId::parse(text) {
-        return Ok(StoredAt::Id(id));
-    }
-    let time = parse_time(text).map(StoredAt::Time);
-    time.map_err(|error| format!("{error}, the id of a snapshot or set, or `latest`"))
-}
-
 fn parse_which(text: &str) -> Result<Which, String> {
     if text == "latest" {
         return Ok(Which::Latest);
     }
     SnapshotId::parse(text).map(Which::Id).map_err(|error| format!("{error}, or `latest`"))
-}
-
-fn parse_moment(text: &str) -> Result<Moment, String> {
-    if let Ok(run) = RunId::parse(text) {
-        return Ok(Moment::Run(run));
-    }
-    parse_time(text).map(Moment::Time).map_err(|error| format!("{error}, or the id of a run"))
 }
 
 fn parse_job_or_id(text: &str) -> Result<JobOrId, String> {

@@ -48,9 +48,8 @@ async fn a_certificate_of_nobody_known_is_refused_and_the_remedy_named() {
     assert!(server.requests().is_empty());
 }
 
-/// Run by the next test, in a process that has no certificate authorities.
 #[tokio::test]
-#[ignore = "needs a machine without certificate authorities"]
+#[ignore = "the next test runs it, in a process without certificate authorities"]
 async fn without_any_authority_http_works_and_https_fails_plainly() {
     let server = Server::start(|_| answer(200, "", "unknown")).await;
     assert_eq!(server.deployment().version().await.unwrap(), "unknown");

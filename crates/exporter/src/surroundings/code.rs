@@ -16,9 +16,7 @@ use super::errors::Errors;
 use super::gaps::Gaps;
 use super::variables::{pretty, put};
 use crate::backoff::retrying;
-use crate::connect::connect;
 use crate::settings::DeploymentSettings;
-use crate::teller::Teller;
 
 /// A deployment's code and configuration, as its server has them.
 ///
@@ -171,9 +169,7 @@ impl Surrounding for Code {
     }
 
     async fn collect(&self, taker: &mut dyn Collect) -> Result<Vec<NotCovered>, SurroundingError> {
-        let teller = Teller::new(self.settings.deployment.clone());
-        let deployment =
-            connect(&self.settings, &teller).await.map_err(|error| self.errors.unreached(error))?;
+        let deployment = self.errors.connected(&self.settings).await?;
         let mut gaps = Gaps::new(false);
         let shown = self.shown(&deployment, taker, &mut gaps).await;
         if shown.as_ref().is_err_and(|error| error.kind == SurroundingErrorKind::Taker) {

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use convault_core::{
-    Collect, EntryDetails, NotCovered, Secret, Sha256Stream, Surrounding, SurroundingError, SurroundingKind,
+    Collect, EntryDetails, NotCovered, Sha256Stream, Surrounding, SurroundingError, SurroundingKind,
     SurroundingName,
 };
 
 use super::child::{Child, Limits, command};
 use super::errors::Errors;
+use super::variables::put_digest;
 
 /// What a command prints on its standard output, as the entry `output`. Its standard error goes into the error of a
 /// failure, its output never does.
@@ -74,8 +75,7 @@ impl Surrounding for CommandOutput {
             taker.write(&bytes).await?;
         }
         child.finish().await?;
-        // What is noticed is that the output changed; it may be too long to be held, or no text.
-        taker.value("output", &Secret::new(digest.finish().to_string())).await?;
+        put_digest(taker, "output", digest).await?;
         Ok(Vec::new())
     }
 }

@@ -12,9 +12,7 @@ use super::errors::Errors;
 use super::gaps::Gaps;
 use super::variables::{put, put_variables};
 use crate::backoff::retrying;
-use crate::connect::connect;
 use crate::settings::DeploymentSettings;
-use crate::teller::Teller;
 
 /// A deployment's environment variables (`variables.env`, `variables.json`), and what each component is given of them
 /// (`components.json`).
@@ -61,9 +59,7 @@ impl Surrounding for EnvironmentVariables {
     }
 
     async fn collect(&self, taker: &mut dyn Collect) -> Result<Vec<NotCovered>, SurroundingError> {
-        let teller = Teller::new(self.settings.deployment.clone());
-        let deployment =
-            connect(&self.settings, &teller).await.map_err(|error| self.errors.unreached(error))?;
+        let deployment = self.errors.connected(&self.settings).await?;
         let variables = self.variables(&deployment).await?;
         put_variables(taker, "", &variables).await?;
         let mut gaps = Gaps::new(false);

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 
-use convault_convex_client::{ClientError, RetryClass};
+use convault_convex_client::{ClientError, Deployment, RetryClass};
 use convault_core::{SourceError, SourceErrorKind, SurroundingError, SurroundingErrorKind, SurroundingName};
+
+use crate::{connect::connect, settings::DeploymentSettings, teller::Teller};
 
 /// Makes the errors of one part of the surroundings.
 #[derive(Debug, Clone)]
@@ -52,8 +54,16 @@ impl Errors {
         self.caused(kind(&cause), format!("{undone}: {remedy}"), cause)
     }
 
-    /// What a failure to reach the deployment means here.
-    pub(crate) fn unreached(&self, error: SourceError) -> SurroundingError {
+    /// Prepares to talk to the deployment.
+    pub(crate) async fn connected(
+        &self,
+        settings: &DeploymentSettings,
+    ) -> Result<Deployment, SurroundingError> {
+        let teller = Teller::new(settings.deployment.clone());
+        connect(settings, &teller).await.map_err(|error| self.unreached(error))
+    }
+
+    fn unreached(&self, error: SourceError) -> SurroundingError {
         let kind = match error.kind {
             SourceErrorKind::Key | SourceErrorKind::Permission => SurroundingErrorKind::Permission,
             SourceErrorKind::Transient => SurroundingErrorKind::Transient,

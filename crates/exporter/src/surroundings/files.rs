@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use convault_core::{
-    Collect, EntryDetails, NotCovered, Secret, Sha256Stream, Surrounding, SurroundingError,
-    SurroundingErrorKind, SurroundingKind, SurroundingName,
+    Collect, EntryDetails, NotCovered, Sha256Stream, Surrounding, SurroundingError, SurroundingErrorKind,
+    SurroundingKind, SurroundingName,
 };
 use jiff::Timestamp;
 use tokio::fs::File;
@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use super::errors::Errors;
 use super::gaps::Gaps;
 use super::glob;
+use super::variables::put_digest;
 
 const READ_BYTES: usize = 64 << 10;
 
@@ -109,8 +110,7 @@ impl Files {
                 }
             }
         }
-        // What is noticed is that the content changed; it may be too long to be held, or no text.
-        taker.value(&entry, &Secret::new(digest.finish().to_string())).await
+        put_digest(taker, &entry, digest).await
     }
 }
 

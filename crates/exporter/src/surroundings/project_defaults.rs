@@ -12,9 +12,7 @@ use convault_core::{
 use super::errors::Errors;
 use super::variables::put_variables;
 use crate::backoff::retrying;
-use crate::connect::connect;
 use crate::settings::DeploymentSettings;
-use crate::teller::Teller;
 
 /// A page that leads nowhere new must not be followed for ever.
 const MAX_PAGES: usize = 1_000;
@@ -55,9 +53,7 @@ impl ProjectDefaults {
         if let Some(project) = self.settings.project {
             return Ok(project);
         }
-        let teller = Teller::new(self.deployment.deployment.clone());
-        let deployment =
-            connect(&self.deployment, &teller).await.map_err(|error| self.errors.unreached(error))?;
+        let deployment = self.errors.connected(&self.deployment).await?;
         let info = retrying(&self.deployment.retry, || deployment.deployment_info()).await;
         let info = info.map_err(|error| {
             self.errors

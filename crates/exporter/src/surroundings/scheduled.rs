@@ -13,9 +13,7 @@ use serde_json::value::RawValue;
 use super::component::{folder, id};
 use super::errors::Errors;
 use crate::backoff::retrying;
-use crate::connect::connect;
 use crate::settings::DeploymentSettings;
-use crate::teller::Teller;
 
 /// The scheduled functions that are pending or running (`pending.jsonl`) and the crons (`crons.jsonl`) of each
 /// component: one line for each, with the fields of its row, and the arguments decoded in `args`. Those of a component
@@ -133,9 +131,7 @@ impl Surrounding for ScheduledFunctions {
     }
 
     async fn collect(&self, taker: &mut dyn Collect) -> Result<Vec<NotCovered>, SurroundingError> {
-        let teller = Teller::new(self.settings.deployment.clone());
-        let deployment =
-            connect(&self.settings, &teller).await.map_err(|error| self.errors.unreached(error))?;
+        let deployment = self.errors.connected(&self.settings).await?;
         let components = retrying(&self.settings.retry, || deployment.components()).await;
         let components =
             components.map_err(|error| self.errors.failed("cannot list the components", error))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use convault_core::{Collect, EntryDetails, Secret, SurroundingError};
+use convault_core::{Collect, EntryDetails, Secret, Sha256Stream, SurroundingError};
 
 use super::dotenv;
 
@@ -27,6 +27,16 @@ pub(crate) async fn put_variables(
         taker.value(&format!("{folder}{name}"), value).await?;
     }
     Ok(())
+}
+
+/// Says the digest of an entry's content as its value: what is noticed is that it changed; the content may be too long to
+/// be held, or no text.
+pub(crate) async fn put_digest(
+    taker: &mut dyn Collect,
+    entry: &str,
+    digest: Sha256Stream,
+) -> Result<(), SurroundingError> {
+    taker.value(entry, &Secret::new(digest.finish().to_string())).await
 }
 
 /// JSON for people: indented, with a line feed at its end.

@@ -438,10 +438,11 @@ async fn a_run_that_is_dropped_cancels_its_export() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_dropped_while_it_asks_cancels_what_it_asked_for() {
-    let fake = Fake::start(|call| match (call.name.as_str(), call.nth) {
+    let (gone, until_gone) = std::sync::mpsc::channel();
+    let until_gone = std::sync::Mutex::new(until_gone);
+    let fake = Fake::start(move |call| match (call.name.as_str(), call.nth) {
         ("request", _) => {
-            // The answer comes after the run is gone.
-            std::thread::sleep(Duration::from_millis(150));
+            until_gone.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
             ok()
         }
         ("latest", 0) => value(Value::Null),
@@ -454,6 +455,7 @@ async fn a_run_that_is_dropped_while_it_asks_cancels_what_it_asked_for() {
     settings.connection.request_timeout = Duration::from_secs(5);
     let source = source(settings);
     drop_after(&fake, &source, "request", 1).await;
+    gone.send(()).unwrap();
     source.settle().await;
     assert_eq!(fake.count("cancel gg2ours"), 1);
 }

@@ -1,7 +1,11 @@
-//! What an upload costs in processor time, client and server in process together. Run it by name:
-//! `cargo test -p convault-uploader --test throughput -- --ignored --nocapture`.
+//! What an upload costs in processor time, client and server in process together:
+//! `cargo run --release -p convault-uploader --example upload_throughput`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement that cannot go on fails, and prints"
+)]
 
 use std::{fs, sync::Arc};
 
@@ -21,10 +25,8 @@ fn processor_time() -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "it measures, and is only worth its time when asked for"]
-#[expect(clippy::print_stderr, reason = "the figure is what it is for")]
-async fn upload_of_half_a_gibibyte() {
+#[tokio::main]
+async fn main() {
     let root = tempfile::tempdir().unwrap();
     for root in [None, Some(root.path().to_owned())] {
         let server = S3Server::new(S3ServerConfig {
@@ -63,7 +65,7 @@ async fn upload_of_half_a_gibibyte() {
         assert!(stored.checksum_confirmed);
         let place = if root.is_some() { "on disk" } else { "in memory" };
         let rate = stored.size_bytes * 100 / hundredths / 1_000_000;
-        eprintln!(
+        println!(
             "upload to the S3 server {place}: {rate} MB per second of one core, client and server together"
         );
         server.stop().await;
