@@ -1,5 +1,5 @@
 //! The nouns and pure rules of Convault: identifiers, the manifest, the index, retention, due times, and the
-//! traits through which everything else is reached ([`Source`], [`Store`], [`Journal`], [`Control`], [`Clock`]).
+//! traits through which everything else is reached ([`Source`], [`Target`], [`Platform`], [`Store`], [`Journal`], [`Control`], [`Clock`]).
 //!
 //! Deliberately absent: input and output, tasks, reading a clock, and any knowledge of Convex, S3, HTTP or SQL.
 //! A function here gives the same answer for the same arguments, so everything here can be tested with a table.
@@ -21,6 +21,7 @@ mod mark;
 mod mirror;
 mod names;
 mod parts;
+mod platform;
 mod proof;
 mod prune_record;
 mod reading;
@@ -32,7 +33,9 @@ mod secret;
 mod secret_set;
 mod source;
 mod store;
+mod summary;
 mod surrounding;
+mod target;
 mod tier;
 
 pub use anomaly::{Anomalies, AnomalyLimits, NewTables, TableLimits, examine};
@@ -64,6 +67,7 @@ pub use mirror::{
 };
 pub use names::{DeploymentName, DestinationName, InvalidName, JobName, MirrorName, SurroundingName};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
+pub use platform::{MadeDeployment, NewDeployment, Platform, PlatformError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
 pub use reading::{Readable, oldest_unread, share};
@@ -86,8 +90,13 @@ pub use store::{
     ObjectVersion, Origin, Part, PutMode, Store, StoreError, StoreErrorKind, Stored, UnfinishedUpload,
     Upload,
 };
+pub use summary::{ComponentSummary, ContentSummary, TableSummary};
 pub use surrounding::{
     Collect, EntryDetails, Environment, EnvironmentChange, Surrounding, SurroundingError,
     SurroundingErrorKind, SurroundingKind,
+};
+pub use target::{
+    ComponentContents, ImportId, ImportKind, ImportMode, ImportRequest, ImportStatus, ImportUpload, Target,
+    TargetContents, TargetError, TargetErrorKind, TargetIdentity,
 };
 pub use tier::Tier;
