@@ -35,6 +35,7 @@ mod source;
 mod store;
 mod summary;
 mod surrounding;
+mod table_ref;
 mod target;
 mod tier;
 
@@ -95,6 +96,7 @@ pub use surrounding::{
     Collect, EntryDetails, Environment, EnvironmentChange, Surrounding, SurroundingError,
     SurroundingErrorKind, SurroundingKind,
 };
+pub use table_ref::{ParseTableRefError, TableRef};
 pub use target::{
     ComponentContents, ImportId, ImportKind, ImportMode, ImportRequest, ImportStatus, ImportUpload, Target,
     TargetContents, TargetError, TargetErrorKind, TargetIdentity,

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EntryKind, IndexEntry, Sha256, TableDigest};
+use crate::{EntryKind, IndexEntry, Sha256, TableDigest, TableRef};
 
 /// What the content of a snapshot is. Two with equal summaries hold the same tables, documents, stored files and
 /// rows of files, whatever the order of their entries. Does not grow with the number of documents and files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentSummary {
-    /// Every user table by component path and name.
-    #[serde(with = "pairs")]
-    pub tables: BTreeMap<(String, String), TableSummary>,
+    /// Every user table.
+    pub tables: BTreeMap<TableRef, TableSummary>,
     /// Every component's list of tables and its stored files, by its path.
     pub components: BTreeMap<String, ComponentSummary>,
 }
@@ -51,13 +50,13 @@ impl ContentSummary {
         let component = entry.component.clone();
         match (entry.kind, &entry.table) {
             (EntryKind::Documents, Some(table)) => {
-                let summary = self.tables.entry((component, table.clone())).or_default();
+                let summary = self.tables.entry(TableRef::new(component, table)).or_default();
                 summary.documents = entry.documents.unwrap_or(0);
                 summary.size_bytes = entry.size_bytes;
                 summary.sha256 = Some(entry.sha256);
             }
             (EntryKind::Schema, Some(table)) => {
-                self.tables.entry((component, table.clone())).or_default().schema = Some(entry.sha256);
+                self.tables.entry(TableRef::new(component, table)).or_default().schema = Some(entry.sha256);
             }
             (EntryKind::Tables, _) => {
                 self.components.entry(component).or_default().tables = Some(entry.sha256);
@@ -81,42 +80,6 @@ fn file_digest(name: &str, content: &Sha256) -> Sha256 {
     let file = name.rsplit('/').next().unwrap_or_default();
     let id = file.split('.').next().unwrap_or_default();
     Sha256::of(&[id.as_bytes(), b"\n", &content.0].concat())
-}
-
-/// JSON has only texts as keys.
-mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::TableSummary;
-
-    #[derive(Serialize, Deserialize)]
-    struct Row {
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        component: String,
-        table: String,
-        #[serde(flatten)]
-        summary: TableSummary,
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        tables: &BTreeMap<(String, String), TableSummary>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(tables.iter().map(|((component, table), summary)| Row {
-            component: component.clone(),
-            table: table.clone(),
-            summary: *summary,
-        }))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<(String, String), TableSummary>, D::Error> {
-        let rows = Vec::<Row>::deserialize(deserializer)?;
-        Ok(rows.into_iter().map(|row| ((row.component, row.table), row.summary)).collect())
-    }
 }
 
 #[cfg(test)]
@@ -143,7 +106,9 @@ mod tests {
 
     fn summary(entries: &[IndexEntry]) -> ContentSummary {
         let mut summary = ContentSummary::default();
-        entries.iter().for_each(|entry| summary.add(entry));
+        for entry in entries {
+            summary.add(entry);
+        }
         summary
     }
 
