@@ -11,6 +11,7 @@ mod examine;
 mod fetch;
 mod found;
 mod listing;
+mod lock;
 mod names;
 mod place;
 mod reassemble;

@@ -64,6 +64,11 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
+    /// Why file objects are not locked though they should be, by destination.
+    pub(crate) fn not_locked(&self) -> impl Iterator<Item = &String> {
+        self.needs.iter().filter_map(|(place, _)| place.not_locked())
+    }
+
     /// Makes sure that no file of the snapshot was condemned while it was made.
     pub(crate) async fn check_not_condemned(&self) -> Result<(), JobError> {
         for (place, stored) in &self.needs {
@@ -122,7 +127,7 @@ impl Book {
     ) -> Result<Self, JobError> {
         let mut places: Vec<Place> = Vec::new();
         for ready in taking {
-            let place = Place::of(ready, layout, &places, context).await?;
+            let place = Place::of(ready, job, layout, &places, context).await?;
             places.push(place);
         }
         let groups = Group::of(taking.iter().map(|ready| &ready.destination));

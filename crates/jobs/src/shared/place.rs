@@ -9,13 +9,14 @@ use convault_core::{
 };
 
 use crate::{
-    Destination, JobError, RunContext,
+    BackupJob, Destination, JobError, RunContext,
     error::chain,
     fan_out::FanOut,
     prepare::Ready,
     settle::{Expected, prove},
     shared::{
         condemned::{Condemned, condemned},
+        lock::FileLock,
         names::{Marks, Names, Seen},
         refs::RefsReader,
     },
@@ -47,6 +48,8 @@ pub(crate) struct Place {
     written: Vec<StoredObject>,
     /// The condemned lists that were there when the run began.
     condemned: Vec<Condemned>,
+    /// How its file objects are locked, where they are.
+    lock: Option<FileLock>,
     /// Why it takes no further part.
     pub(crate) failed: Option<String>,
 }
@@ -55,6 +58,7 @@ impl Place {
     /// What `ready` has. `alike` are the places before, which may have the very same.
     pub(crate) async fn of(
         ready: &Ready,
+        job: &BackupJob,
         layout: &Layout,
         alike: &[Self],
         context: &RunContext,
@@ -68,6 +72,7 @@ impl Place {
             new: Vec::new(),
             written: Vec::new(),
             condemned: condemned(&ready.destination, layout, &[]).await?,
+            lock: FileLock::of(ready, job, context),
             failed: None,
         })
     }
@@ -75,6 +80,11 @@ impl Place {
     /// Its name in the settings.
     pub(crate) fn name(&self) -> &DestinationName {
         self.destination.store.destination()
+    }
+
+    /// Why its file objects are not locked though they should be.
+    pub(crate) fn not_locked(&self) -> Option<&String> {
+        self.lock.as_ref().and_then(|lock| lock.refused.as_ref())
     }
 
     /// Whether it has that object and vouches for it; it is needed from now on.
@@ -125,9 +135,11 @@ impl Place {
         let mut new = std::mem::take(&mut self.new);
         sort(&mut new);
         for one in &new {
-            writing.push(one).await?;
+            writing.push(*one).await?;
         }
-        self.written.push(writing.finish().await?);
+        let (object, lock) = writing.finish().await?;
+        self.written.push(object);
+        self.lock = lock;
         new.clear();
         self.new = new;
         Ok(())
@@ -149,18 +161,20 @@ impl Place {
             let mut place = 0;
             while let Some(one) = context.or_stop(before.next()).await?? {
                 while let Some(earlier) = new.next_if(|new| new.name < one.name) {
-                    writing.push(&earlier).await?;
+                    writing.push(earlier).await?;
                 }
                 if self.wanted.is_set(place) {
-                    writing.push(&one).await?;
+                    writing.push(one).await?;
                 }
                 place += 1;
             }
         }
         for one in new {
-            writing.push(&one).await?;
+            writing.push(one).await?;
         }
-        self.written.push(writing.finish().await?);
+        let (object, lock) = writing.finish().await?;
+        self.written.push(object);
+        self.lock = lock;
         Ok(std::mem::take(&mut self.written))
     }
 }
@@ -220,11 +234,13 @@ async fn read(ready: &Ready, manifest: &Manifest) -> Result<Names, JobError> {
 /// An object of refs on its way to one destination.
 struct Writing<'a> {
     store: Arc<dyn Store>,
+    layout: &'a Layout,
     key: String,
     name: String,
     packer: LinePacker,
-    lines: Vec<u8>,
-    pushed: usize,
+    /// Those that are to be locked and written down next.
+    held: Vec<FileRef>,
+    lock: Option<FileLock>,
     fan_out: FanOut,
     context: &'a RunContext,
 }
@@ -233,31 +249,42 @@ impl<'a> Writing<'a> {
     fn begin(
         place: &Place,
         name: &str,
-        layout: &Layout,
+        layout: &'a Layout,
         stall_limit: Duration,
         context: &'a RunContext,
     ) -> Self {
         let store = Arc::clone(&place.destination.store);
         let key = layout.object(&context.id, name);
         let fan_out = FanOut::begin(std::slice::from_ref(&store), &key, PLAN, stall_limit);
-        let packer = LinePacker::new();
-        Self { store, key, name: name.to_owned(), packer, lines: Vec::new(), pushed: 0, fan_out, context }
+        let (packer, held, lock) = (LinePacker::new(), Vec::with_capacity(LINES), place.lock.clone());
+        Self { store, layout, key, name: name.to_owned(), packer, held, lock, fan_out, context }
     }
 
-    async fn push(&mut self, one: &FileRef) -> Result<(), JobError> {
-        one.write(&mut self.lines);
-        self.pushed += 1;
-        if self.pushed.is_multiple_of(LINES) {
-            self.packer.push_text(&self.lines);
-            self.lines.clear();
+    async fn push(&mut self, one: FileRef) -> Result<(), JobError> {
+        self.held.push(one);
+        if self.held.len() == LINES {
+            self.pack().await?;
             let ready = self.packer.take();
             self.context.or_stop(self.fan_out.write(&ready)).await??;
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<StoredObject, JobError> {
-        self.packer.push_text(&self.lines);
+    /// Locks those that are held, and packs their lines.
+    async fn pack(&mut self) -> Result<(), JobError> {
+        if let Some(lock) = &mut self.lock {
+            lock.hold(self.store.as_ref(), self.layout, &mut self.held, self.context).await?;
+        }
+        let mut lines = Vec::new();
+        for one in self.held.drain(..) {
+            one.write(&mut lines);
+        }
+        self.packer.push_text(&lines);
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(StoredObject, Option<FileLock>), JobError> {
+        self.pack().await?;
         self.context.or_stop(self.fan_out.write(&self.packer.finish())).await??;
         let mut sent = self.fan_out.close(true, &self.context.stop).await;
         let lane = sent.lanes.pop().expect("refs are written to one destination at a time");
@@ -269,6 +296,7 @@ impl<'a> Writing<'a> {
             size_bytes: sent.length_bytes,
             sha256: sent.sha256,
         };
-        prove(self.store.as_ref(), self.key, &stored, &expected, self.context).await
+        let object = prove(self.store.as_ref(), self.key, &stored, &expected, self.context).await?;
+        Ok((object, self.lock))
     }
 }

@@ -65,6 +65,9 @@ pub(crate) async fn collect_after(
     without_failed(&files, taking, run, context);
     let collected = files.close().await?;
     tell(&collected.counts, run, context);
+    for why in collected.not_locked() {
+        warn(run, context, why.clone());
+    }
     Ok(collected)
 }
 

@@ -9,12 +9,12 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    DeploymentName, Export, ExportRequest, ExportStream, FileRow, FileStream, FilesMode, Keep, Manifest,
-    ObjectRole, Preflight, Progress, Release, RunEvent, RunOutcome, RunRecord, Secret, Sha256, Source,
-    SourceError, SourceErrorKind, Verdict,
+    DeploymentName, Export, ExportRequest, ExportStream, FileRow, FileStream, FilesMode, Keep, LockMode,
+    Manifest, ObjectRole, Preflight, Progress, Release, RunEvent, RunOutcome, RunRecord, Secret, Sha256,
+    Source, SourceError, SourceErrorKind, Store as _, Verdict,
 };
 use convault_jobs::{Access, BackupJob, Destination, PruneRules, Pruned, RepairRules, VerifyDepth};
-use convault_uploader::MemoryStore;
+use convault_uploader::{MemoryOperation, MemoryStore};
 use futures::{StreamExt as _, stream::BoxStream};
 use jiff::tz::TimeZone;
 
@@ -462,4 +462,43 @@ async fn refs_are_readable_by_hand() {
         names.push(words[0].to_owned());
     }
     assert!(names.len() == 3 && names.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_files_are_locked_as_long_as_their_snapshots_and_not_anew_each_night() {
+    let clock = TestClock::default();
+    let store = memory_at("vault", &clock).with_versions().with_locks(None);
+    let to = [Destination { object_lock: Some(LockMode::Governance), ..destination(&store) }];
+    let keep = Keep { daily: 7, at_least_verified: 1, ..Keep::default() };
+    let job = BackupJob { keep, ..shared_job() };
+    let mut nights_that_locked = Vec::new();
+    for night in 0..30 {
+        let source = Files::of(files(12)).days_later(night);
+        let before = store.calls(MemoryOperation::SetLock);
+        let record = convault_jobs::backup(&job, &source, &to, &Run::at(&clock).context).await;
+        assert_eq!((record.outcome, record.warnings), (Some(RunOutcome::Good), vec![]));
+        let now = convault_core::Clock::now(&clock);
+        for key in store.keys().into_iter().filter(|key| key.starts_with("crm/files/")) {
+            let lock = store.lock(&key).await.unwrap().unwrap_or_else(|| panic!("{key} is not locked"));
+            let days = lock.until.duration_since(now).as_hours() / 24;
+            assert!((6..=15).contains(&days), "night {night}: {key} is locked for {days} days");
+        }
+        if store.calls(MemoryOperation::SetLock) - before >= 12 {
+            nights_that_locked.push(night);
+        }
+        clock.advance_hours(24);
+    }
+    assert!((2..=5).contains(&nights_that_locked.len()), "{nights_that_locked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_locks_is_a_warning_and_asked_once() {
+    let store = memory("vault");
+    let to = [Destination { object_lock: Some(LockMode::Governance), ..destination(&store) }];
+    let record = backed_up(&Files::of(files(40)), &to).await;
+    assert_eq!(record.outcome, Some(RunOutcome::Good), "{}", record.message);
+    let about_files: Vec<_> =
+        record.warnings.iter().filter(|text| text.contains("shared files are not locked")).collect();
+    assert_eq!(about_files.len(), 1, "{:?}", record.warnings);
+    assert!(store.calls(MemoryOperation::SetLock) < 40);
 }
