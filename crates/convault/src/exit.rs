@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     NotFound = 6,
     /// It was stopped before it was done.
     Stopped = 7,
+    /// The target is not what it must be; nothing was touched.
+    Refused = 9,
     /// The daemon cannot be reached any more.
     Unreachable = 69,
     /// The settings are wrong.
@@ -62,6 +64,7 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
             JobError::NoSuchSnapshot { .. } | JobError::NoSuchEntry { .. } | JobError::NoSuchState { .. },
         ) => Exit::NotFound,
         Some(JobError::Stopped) => Exit::Stopped,
+        Some(JobError::Refused { .. }) => Exit::Refused,
         _ if error.is::<convault_settings::SettingsProblems>() => Exit::Settings,
         _ => Exit::Failed,
     }

@@ -91,5 +91,6 @@ fn words(phase: RunPhase) -> &'static str {
         RunPhase::Release => "releasing the export",
         RunPhase::Verify => "verifying",
         RunPhase::Repair => "repairing",
+        RunPhase::Import => "importing",
     }
 }

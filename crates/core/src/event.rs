@@ -35,6 +35,8 @@ pub enum RunPhase {
     Verify,
     /// Making damaged snapshots whole again.
     Repair,
+    /// Bringing content into a deployment.
+    Import,
 }
 
 /// One thing a run tells. `Display`-free: the binary words it for people.

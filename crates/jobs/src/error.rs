@@ -4,6 +4,7 @@ use convault_archive::{ArchiveError, RangedError};
 use convault_core::{
     DeploymentName, DestinationName, ManifestError, MirrorName, PartPlanError, SnapshotId, SourceError,
     SourceErrorKind, StoreError, StoreErrorKind, SurroundingError, SurroundingErrorKind,
+    TargetError, TargetErrorKind,
 };
 
 /// A failure of a verb. The chain of causes is printed once, where the run ends.
@@ -217,6 +218,25 @@ pub enum JobError {
         /// What is wrong.
         what: String,
     },
+    /// A deployment that is written to.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// An import came to nothing.
+    #[error("the import into {target} failed: {what}")]
+    Import {
+        /// What people call the deployment.
+        target: String,
+        /// Why, in the server's words or ours.
+        what: String,
+    },
+    /// What was to be done must not be done there.
+    #[error("{target}: {why}; nothing was touched")]
+    Refused {
+        /// What people call the deployment.
+        target: String,
+        /// Why, and the remedy.
+        why: String,
+    },
     /// A task of the run ended in a panic: a bug.
     #[error("a part of the run ended unexpectedly; please report this: {0}")]
     Bug(String),
@@ -235,6 +255,7 @@ impl JobError {
             ),
             Self::Store(error) => error.kind == StoreErrorKind::Transient,
             Self::Surrounding(error) => error.kind == SurroundingErrorKind::Transient,
+            Self::Target(error) => error.kind == TargetErrorKind::Transient,
             Self::Archive(_) | Self::AllDestinationsFailed(_) | Self::Stalled | Self::LeaseLost { .. } => {
                 true
             }
