@@ -34,6 +34,7 @@ mod rebuild;
 mod reencrypt;
 mod repair;
 mod repository;
+mod restore;
 mod secrets;
 mod settle;
 mod shared;
@@ -65,6 +66,7 @@ pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
 pub use reencrypt::{OldSnapshot, ReencryptRules, Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
+pub use restore::{Imported, LineOutput, LineSource, Prepared, SentLines, import_lines};
 pub use secrets::{
     ListedSecret, SecretChanges, SecretValue, SecretsOrigin, SecretsRestore, StoredSecrets, WatchJob,
     Watched, compare_secrets, list_secrets, plan_secrets_restore, read_secrets, restore_secrets,
