@@ -13,6 +13,22 @@ const MAX_DEPTH: u32 = 127;
 
 /// Checks that `line` is one JSON object in UTF-8 with a string `_id`, and gives that.
 pub(crate) fn id_of(line: &[u8]) -> Result<Cow<'_, str>, LineProblem> {
+    let (text, scanner) = scan(line)?;
+    let (start, end) = scanner.id.ok_or(LineProblem::NoId)?;
+    let raw = &text[start..end];
+    if raw.contains('\\') {
+        let quoted = &text[start - 1..=end];
+        return serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| LineProblem::NotJson);
+    }
+    Ok(Cow::Borrowed(raw))
+}
+
+/// Checks that `line` is one JSON object in UTF-8, and gives its text.
+pub(crate) fn object(line: &[u8]) -> Result<&str, LineProblem> {
+    scan(line).map(|(text, _)| text)
+}
+
+fn scan(line: &[u8]) -> Result<(&str, Scanner<'_>), LineProblem> {
     let text = std::str::from_utf8(line).map_err(|_| LineProblem::NotJson)?;
     let mut scanner = Scanner { bytes: line, at: 0, kinds: 0, depth: 0, id: None };
     match scanner.next_token() {
@@ -21,13 +37,7 @@ pub(crate) fn id_of(line: &[u8]) -> Result<Cow<'_, str>, LineProblem> {
         Some(_) => return Err(LineProblem::NotAnObject),
     }
     scanner.object().ok_or(LineProblem::NotJson)?;
-    let (start, end) = scanner.id.ok_or(LineProblem::NoId)?;
-    let raw = &text[start..end];
-    if raw.contains('\\') {
-        let quoted = &text[start - 1..=end];
-        return serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| LineProblem::NotJson);
-    }
-    Ok(Cow::Borrowed(raw))
+    Ok((text, scanner))
 }
 
 struct Scanner<'a> {

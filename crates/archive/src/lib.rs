@@ -9,6 +9,7 @@
 mod book;
 pub mod encryption;
 mod entry;
+mod entry_decoder;
 mod error;
 mod file;
 mod findings;
@@ -17,6 +18,8 @@ mod index;
 mod inflate;
 mod json;
 mod ledger;
+mod line;
+mod line_cutter;
 mod lines;
 mod name;
 mod names_key;
@@ -32,6 +35,7 @@ mod zip_entry;
 mod zip_record;
 mod zip_writer;
 
+pub use entry_decoder::EntryDecoder;
 pub use error::{ArchiveError, Cause, NameProblem};
 pub use file::{FileError, read_file};
 pub use findings::{
@@ -40,6 +44,8 @@ pub use findings::{
 pub use frames::{Frame, FrameKind};
 pub use index::IndexWriter;
 pub use ledger::{Culprit, CulpritKind, Culprits, Suspects};
+pub use line::Line;
+pub use line_cutter::{LineCutter, LineTooLong};
 pub use names_key::{NamesKey, NamesKeyError};
 pub use options::{MAX_LINE_BYTES, Options, RESUME_EVERY_BYTES};
 pub use packed::{LinePacker, LineUnpacker, PackedError};

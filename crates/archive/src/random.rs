@@ -1,14 +1,15 @@
 //! Reads single entries, and documents from a resume point on, without reading what lies before them.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, Bytes};
-use convault_core::{IndexEntry, IndexLine, ResumePoint, Sha256Stream};
+use convault_core::{IndexEntry, IndexLine, ResumePoint};
 
 use crate::{
+    entry_decoder::EntryDecoder,
     frames::{DIRECTORY_MAGIC, FOOTER_BYTES, FOOTER_MAGIC, Frame, FrameKind},
-    inflate::{Inflater, Resumed, WINDOW_BYTES},
+    inflate::{Resumed, WINDOW_BYTES},
     ranged::{RangedError, RangedReader},
 };
 
@@ -155,7 +156,7 @@ impl<R: RangedReader> Index<R> {
     }
 }
 
-fn bad(what: &'static str) -> RandomError {
+pub(crate) fn bad(what: &'static str) -> RandomError {
     RandomError::BadIndex { what }
 }
 
@@ -191,59 +192,33 @@ fn parse_directory(bytes: &[u8]) -> Result<Vec<Frame>, RandomError> {
 
 /// The content of one entry, read at random and checked at its end.
 pub struct EntryContent<'a> {
-    zip: &'a dyn RangedReader,
-    entry: &'a IndexEntry,
+    zip: Arc<dyn RangedReader + 'a>,
+    decoder: EntryDecoder,
     /// What remains to be fetched.
     rest: Range<u64>,
-    fetched: Bytes,
-    decoder: Decoder,
-    check: Option<Check>,
     /// Content to be left out before the first line, after a resume point.
     skip: u64,
-    bytes: u64,
-    ended: bool,
 }
 
 impl std::fmt::Debug for EntryContent<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EntryContent").field("entry", &self.entry.name).finish_non_exhaustive()
+        f.debug_struct("EntryContent").field("decoder", &self.decoder).finish_non_exhaustive()
     }
-}
-
-enum Decoder {
-    Stored,
-    Deflate(Box<Inflater>),
-    Resumed(Resumed),
-}
-
-struct Check {
-    crc32: crc32fast::Hasher,
-    sha256: Sha256Stream,
 }
 
 impl<'a> EntryContent<'a> {
     /// The whole content of an entry. Its size, CRC-32 and SHA-256 are checked: only after [`EntryContent::next`]
     /// has given `None` is what came before to be believed.
-    pub fn whole(zip: &'a dyn RangedReader, entry: &'a IndexEntry) -> Result<Self, RandomError> {
-        let decoder = match entry.method {
-            0 => Decoder::Stored,
-            8 => {
-                let mut inflater = Inflater::new();
-                inflater.reset(None);
-                Decoder::Deflate(Box::new(inflater))
-            }
-            _ => return Err(bad("an entry has an unknown method")),
-        };
-        let check = Some(Check { crc32: crc32fast::Hasher::new(), sha256: Sha256Stream::new() });
-        let rest = data_range(entry)?;
-        Ok(Self { zip, entry, rest, fetched: Bytes::new(), decoder, check, skip: 0, bytes: 0, ended: false })
+    pub fn whole(zip: Arc<dyn RangedReader + 'a>, entry: &IndexEntry) -> Result<Self, RandomError> {
+        let (decoder, rest) = (EntryDecoder::new(entry)?, data_range(entry)?);
+        Ok(Self { zip, decoder, rest, skip: 0 })
     }
 
     /// The content of an entry of documents from the first line after a resume point on; that line's number and
     /// `_id` are in the point. Only the entry's size is checked: a part of the content has no SHA-256 of its own.
     pub async fn resume(
-        zip: &'a dyn RangedReader,
-        entry: &'a IndexEntry,
+        zip: Arc<dyn RangedReader + 'a>,
+        entry: &IndexEntry,
         point: &ResumePoint,
     ) -> Result<Self, RandomError> {
         let window = STANDARD.decode(&point.window).map_err(|_| bad("a window cannot be read"))?;
@@ -254,93 +229,30 @@ impl<'a> EntryContent<'a> {
             return Err(bad("a resume point contradicts itself"));
         }
         let (unused, start) = if bits == 0 { (0, first) } else { (8 - bits, first + 1) };
-        let last_byte = fetch(zip, "ZIP", first..first + 1).await?[0];
-        Ok(Self {
-            zip,
-            entry,
-            rest: start..data.end,
-            fetched: Bytes::new(),
-            decoder: Decoder::Resumed(Resumed::start(&window, unused, last_byte)),
-            check: None,
-            skip: point.line_offset - point.content_offset,
-            bytes: point.content_offset,
-            ended: false,
-        })
+        let last_byte = fetch(zip.as_ref(), "ZIP", first..first + 1).await?[0];
+        let resumed = Resumed::start(&window, unused, last_byte);
+        let decoder = EntryDecoder::resumed(entry, resumed, data.end - start, point.content_offset);
+        Ok(Self { zip, decoder, rest: start..data.end, skip: point.line_offset - point.content_offset })
     }
 
     /// The next content, never empty; `None` once it has come whole and every check has passed.
     pub async fn next(&mut self) -> Result<Option<Bytes>, RandomError> {
-        while !self.ended {
-            if self.fetched.is_empty() && !self.rest.is_empty() {
-                let end = self.rest.end.min(self.rest.start + FETCH_BYTES);
-                self.fetched = fetch(self.zip, "ZIP", self.rest.start..end).await?;
-                self.rest.start = end;
+        loop {
+            while let Some(mut content) = self.decoder.next_content()? {
+                let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(content.len());
+                self.skip -= skipped as u64;
+                content.advance(skipped);
+                if !content.is_empty() {
+                    return Ok(Some(content));
+                }
             }
-            let content = self.decode()?;
-            self.bytes += content.len() as u64;
-            if self.bytes > self.entry.size_bytes {
-                return Err(self.differs("it is longer"));
+            if self.rest.is_empty() {
+                return Ok(None);
             }
-            if let Some(check) = &mut self.check {
-                check.crc32.update(&content);
-                check.sha256.update(&content);
-            }
-            if self.ended {
-                self.check_end()?;
-            }
-            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(content.len());
-            self.skip -= skipped as u64;
-            if content.len() > skipped {
-                return Ok(Some(content.slice(skipped..)));
-            }
+            let end = self.rest.end.min(self.rest.start + FETCH_BYTES);
+            self.decoder.push(fetch(self.zip.as_ref(), "ZIP", self.rest.start..end).await?);
+            self.rest.start = end;
         }
-        Ok(None)
-    }
-
-    /// Decodes some of what was fetched.
-    fn decode(&mut self) -> Result<Bytes, RandomError> {
-        let damaged = || RandomError::Differs { entry: self.entry.name.clone(), what: "its data is damaged" };
-        let more = !self.rest.is_empty();
-        let input: &[u8] = &self.fetched;
-        let is_last = input.is_empty() && !more;
-        let (consumed, content, ended) = match &mut self.decoder {
-            Decoder::Stored => (input.len(), self.fetched.clone(), !more),
-            Decoder::Deflate(inflater) => {
-                let step = inflater.step(input).map_err(|_| damaged())?;
-                (step.consumed, Bytes::copy_from_slice(&inflater.output()[..step.produced]), step.ended)
-            }
-            Decoder::Resumed(resumed) => {
-                let (consumed, content, ended) = resumed.step(input).map_err(|_| damaged())?;
-                (consumed, Bytes::copy_from_slice(content), ended)
-            }
-        };
-        if is_last && content.is_empty() && !ended {
-            return Err(damaged());
-        }
-        self.fetched.advance(consumed);
-        self.ended = ended;
-        Ok(content)
-    }
-
-    fn check_end(&mut self) -> Result<(), RandomError> {
-        if !self.fetched.is_empty() || !self.rest.is_empty() {
-            return Err(self.differs("its data ends early"));
-        }
-        if self.bytes != self.entry.size_bytes {
-            return Err(self.differs("it is shorter"));
-        }
-        let Some(Check { crc32, sha256 }) = self.check.take() else { return Ok(()) };
-        if crc32.finalize() != self.entry.crc32 {
-            return Err(self.differs("its CRC-32 is another"));
-        }
-        if sha256.finish() != self.entry.sha256 {
-            return Err(self.differs("its SHA-256 is another"));
-        }
-        Ok(())
-    }
-
-    fn differs(&self, what: &'static str) -> RandomError {
-        RandomError::Differs { entry: self.entry.name.clone(), what }
     }
 }
 

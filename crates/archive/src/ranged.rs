@@ -1,6 +1,6 @@
 //! Reading pieces of a stored object.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +16,17 @@ pub trait RangedReader: Send + Sync {
 
     /// The bytes of `range`, exactly as many as it is long. It lies within the object.
     async fn read(&self, range: Range<u64>) -> Result<Bytes, RangedError>;
+}
+
+#[async_trait]
+impl<T: RangedReader + ?Sized> RangedReader for Arc<T> {
+    fn length(&self) -> u64 {
+        self.as_ref().length()
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, RangedError> {
+        self.as_ref().read(range).await
+    }
 }
 
 #[async_trait]

@@ -507,14 +507,14 @@ fn every_entry_of_an_encrypted_zip_is_read_at_random() {
     let (recipients, identities) = pair();
     let zip = small().finish();
     let (_, index) = read_with(&zip, 1000, Options::default()).unwrap();
-    let zip = reader(&encrypted(&recipients, &zip), &identities).unwrap();
+    let zip = Arc::new(reader(&encrypted(&recipients, &zip), &identities).unwrap());
     let stored_index = reader(&encrypted(&recipients, &index), &identities).unwrap();
     let opened_index = block_on(Index::open(stored_index)).unwrap();
     let mut entries = 0;
     for line in lines(&index) {
         let IndexLine::Entry(entry) = line else { continue };
         let found = block_on(opened_index.entry(&entry.name)).unwrap().unwrap();
-        let mut content = EntryContent::whole(&zip, &found).unwrap();
+        let mut content = EntryContent::whole(zip.clone(), &found).unwrap();
         // Its CRC-32 and SHA-256 are checked at its end.
         while block_on(content.next()).unwrap().is_some() {}
         entries += 1;

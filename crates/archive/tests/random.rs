@@ -6,7 +6,10 @@ mod common;
 
 use std::{
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -63,7 +66,7 @@ fn every_entry_of_a_real_export_is_read_at_random() {
         let zip = Bytes::from(zip);
         for name in &names {
             let entry = index.entry(name).await.unwrap().unwrap();
-            let content = all(EntryContent::whole(&zip, &entry).unwrap()).await.unwrap();
+            let content = all(EntryContent::whole(Arc::new(zip.clone()), &entry).unwrap()).await.unwrap();
             assert_eq!(Sha256::of(&content), entry.sha256, "{name}");
         }
         assert!(index.entry("nothing/documents.jsonl").await.unwrap().is_none());
@@ -92,7 +95,7 @@ fn a_document_is_found_from_a_resume_point_with_little_reading() {
         let points = index.frames().iter().filter(|frame| frame.kind == FrameKind::Resume).count();
         assert!(points >= 5, "{points}");
         let length = zip.len() as u64;
-        let zip = Counting::new(zip);
+        let zip = Arc::new(Counting::new(zip));
         let entry = index.entry("big/documents.jsonl").await.unwrap().unwrap();
         for wanted in ["k00000000", "k00031234", "k00059999"] {
             let point = index.resume_point(&entry.name, wanted).await.unwrap();
@@ -104,7 +107,7 @@ fn a_document_is_found_from_a_resume_point_with_little_reading() {
             assert!(point.first_id.as_deref().unwrap() <= wanted);
             let number = usize::try_from(point.line_number).unwrap();
             let expected: String = documents.split_inclusive('\n').skip(number).collect();
-            let rest = all(EntryContent::resume(&zip, &entry, &point).await.unwrap()).await.unwrap();
+            let rest = all(EntryContent::resume(zip.clone(), &entry, &point).await.unwrap()).await.unwrap();
             assert!(rest == expected.as_bytes());
             assert!(rest.starts_with(format!("{{\"_id\":\"{}\"", point.first_id.unwrap()).as_bytes()));
         }
@@ -148,7 +151,8 @@ fn damaged(zip: &[u8], entry: &IndexEntry, change: impl FnOnce(&mut Vec<u8>, &mu
     let (mut zip, mut entry) = (zip.to_vec(), entry.clone());
     change(&mut zip, &mut entry);
     let zip = Bytes::from(zip);
-    let error = block_on(async { all(EntryContent::whole(&zip, &entry)?).await }).unwrap_err();
+    let error =
+        block_on(async { all(EntryContent::whole(Arc::new(zip.clone()), &entry)?).await }).unwrap_err();
     assert!(matches!(error, RandomError::Differs { .. } | RandomError::Read { .. }), "{error:?}");
     error.to_string()
 }

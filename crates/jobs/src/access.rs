@@ -1,6 +1,12 @@
 //! How what is stored is given back: as it is, or opened with an identity.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -138,18 +144,21 @@ pub(crate) struct StoredReader<'a> {
     store: &'a dyn Store,
     key: String,
     length: u64,
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl<'a> StoredReader<'a> {
     pub(crate) fn new(store: &'a dyn Store, key: String, length: u64) -> Self {
-        Self { store, key, length }
+        Self { store, key, length, read_bytes: Arc::default() }
     }
 
     async fn read_once(&self, range: Range<u64>) -> Result<Bytes, convault_core::StoreError> {
         let mut stream = self.store.get(&self.key, Some(range.clone())).await?;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk?);
+            let chunk = chunk?;
+            self.read_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > range.end - range.start {
                 break;
             }
@@ -189,10 +198,23 @@ pub(crate) async fn at_random<'a>(
     manifest: &Manifest,
     object: &StoredObject,
     identities: Option<&Identities>,
-) -> Result<Box<dyn RangedReader + 'a>, JobError> {
-    let stored = StoredReader::new(store, key_of(manifest, object), object.size_bytes);
+) -> Result<Arc<dyn RangedReader + 'a>, JobError> {
+    at_random_counted(store, manifest, object, identities, &Arc::default()).await
+}
+
+/// Like [`at_random`]; what is read of the store is added to `read_bytes`.
+pub(crate) async fn at_random_counted<'a>(
+    store: &'a dyn Store,
+    manifest: &Manifest,
+    object: &StoredObject,
+    identities: Option<&Identities>,
+    read_bytes: &Arc<AtomicU64>,
+) -> Result<Arc<dyn RangedReader + 'a>, JobError> {
+    let key = key_of(manifest, object);
+    let mut stored = StoredReader::new(store, key, object.size_bytes);
+    stored.read_bytes = Arc::clone(read_bytes);
     match Access::Opened(identities).identities(store, manifest, object)? {
-        None => Ok(Box::new(stored)),
+        None => Ok(Arc::new(stored)),
         Some(identities) => {
             let opened = EncryptedReader::open(stored, identities).await;
             let reader = opened.map_err(|error| match error {
@@ -203,21 +225,7 @@ pub(crate) async fn at_random<'a>(
                 },
                 error => not_opened(&error, place(store, manifest, object), &manifest.recipients),
             })?;
-            Ok(Box::new(reader))
+            Ok(Arc::new(reader))
         }
-    }
-}
-
-/// So that an index can be made of a boxed reader.
-pub(crate) struct Boxed<'a>(pub(crate) Box<dyn RangedReader + 'a>);
-
-#[async_trait]
-impl RangedReader for Boxed<'_> {
-    fn length(&self) -> u64 {
-        self.0.length()
-    }
-
-    async fn read(&self, range: Range<u64>) -> Result<Bytes, RangedError> {
-        self.0.read(range).await
     }
 }

@@ -1,18 +1,20 @@
 //! Gives one entry of a stored snapshot back: a table, a stored file, the README. Of the ZIP and its index, only what
 //! that takes is read.
 
+use std::sync::Arc;
+
 use convault_archive::{EntryContent, FrameKind, Index, RandomError, RangedReader, encryption::Identities};
 use convault_core::{EntryKind, IndexEntry, IndexLine, Manifest, ObjectRole, RunEvent, RunPhase, Store};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     JobError, RunContext,
-    access::{Boxed, at_random, key_of},
+    access::{at_random, key_of},
 };
 
 /// An entry of a stored snapshot, found in its index.
 pub struct StoredEntry<'a> {
-    zip: Box<dyn RangedReader + 'a>,
+    zip: Arc<dyn RangedReader + 'a>,
     entry: IndexEntry,
     place: String,
 }
@@ -41,7 +43,7 @@ impl<'a> StoredEntry<'a> {
         let zip = object(ObjectRole::Snapshot, "snapshot object")?;
         let place = format!("{} {}", store.location(), key_of(manifest, zip));
         let index = object(ObjectRole::Index, "index")?;
-        let reader = Boxed(at_random(store, manifest, index, identities).await?);
+        let reader = at_random(store, manifest, index, identities).await?;
         let index = Index::open(reader).await.map_err(|error| unread(error, &place))?;
         let entry = look_up(&index, name).await.map_err(|error| unread(error, &place))?;
         let Some(entry) = entry else { return Err(JobError::NoSuchEntry { name: name.to_owned(), place }) };
@@ -65,7 +67,7 @@ impl<'a> StoredEntry<'a> {
         context.phase(RunPhase::ReadBack);
         let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
         let unread = |error| unread(error, &self.place);
-        let mut plain = EntryContent::whole(self.zip.as_ref(), &self.entry).map_err(unread)?;
+        let mut plain = EntryContent::whole(Arc::clone(&self.zip), &self.entry).map_err(unread)?;
         let mut done_bytes = 0;
         while let Some(chunk) = context.or_stop(plain.next()).await?.map_err(unread)? {
             output.write_all(&chunk).await.map_err(failed("cannot write"))?;

@@ -1,5 +1,7 @@
 //! Proves that a stored snapshot opens with an identity: a few entries of it, or every byte.
 
+use std::sync::Arc;
+
 use convault_archive::{
     EntryContent, FrameKind, Index, NamesKey, Options, RandomError, RangedReader,
     encryption::{Decryptor, Identities},
@@ -11,7 +13,7 @@ use convault_core::{
 
 use crate::{
     Access, Encryption, JobError, RunContext,
-    access::{Boxed, ObjectContent, at_random, is_encrypted, key_of, not_opened},
+    access::{ObjectContent, at_random, is_encrypted, key_of, not_opened},
     analysis::Analysis,
     contents,
     error::chain,
@@ -152,7 +154,7 @@ impl Opening<'_> {
         let unread =
             |error: RandomError| JobError::Damaged { place: self.place(zip_object), what: chain(&error) };
         let reader = at_random(self.store, self.manifest, index, Some(self.identities)).await?;
-        let index = Index::open(Boxed(reader)).await.map_err(unread)?;
+        let index = Index::open(reader).await.map_err(unread)?;
         let zip = at_random(self.store, self.manifest, zip_object, Some(self.identities)).await?;
         let frames: Vec<_> = index.frames().iter().filter(|frame| frame.kind == FrameKind::Entries).collect();
         let mut random = Random(seed);
@@ -170,7 +172,7 @@ impl Opening<'_> {
             if entry.compressed_bytes > LARGEST_SAMPLE_BYTES || read.contains(&entry.name) {
                 continue;
             }
-            self.context.or_stop(read_entry(zip.as_ref(), entry)).await?.map_err(unread)?;
+            self.context.or_stop(read_entry(Arc::clone(&zip), entry)).await?.map_err(unread)?;
             read.push(entry.name.clone());
         }
         Ok(read.len() as u64)
@@ -184,7 +186,7 @@ fn entry_of(line: IndexLine) -> Option<IndexEntry> {
     }
 }
 
-async fn read_entry(zip: &dyn RangedReader, entry: &IndexEntry) -> Result<(), RandomError> {
+async fn read_entry(zip: Arc<dyn RangedReader + '_>, entry: &IndexEntry) -> Result<(), RandomError> {
     let mut content = EntryContent::whole(zip, entry)?;
     while content.next().await?.is_some() {}
     Ok(())

@@ -18,7 +18,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     Downloaded, JobError, RunContext,
-    access::{Access, Boxed, ObjectContent, at_random, is_encrypted, not_opened},
+    access::{Access, ObjectContent, at_random, is_encrypted, not_opened},
     entry::unread,
     read::ObjectReader,
     shared::{
@@ -134,7 +134,7 @@ impl Whole<'_> {
             Access::AsStored => None,
         };
         let index = self.object(ObjectRole::Index)?;
-        let reader = Boxed(at_random(self.store, self.manifest, index, identities).await?);
+        let reader = at_random(self.store, self.manifest, index, identities).await?;
         let index = Index::open(reader).await.map_err(|error| unread(error, &place))?;
         let object = self.object(ObjectRole::Snapshot)?;
         let mut zip = Forward {
