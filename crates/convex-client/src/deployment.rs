@@ -29,6 +29,14 @@ pub enum Operation {
     DeleteBackups,
     /// Import, and, of all things, cancel an export.
     ImportBackups,
+    /// See tables, counts and stored files.
+    ViewData,
+    /// Delete stored files.
+    WriteData,
+    /// Stop the deployment from serving its users.
+    PauseDeployment,
+    /// Let it serve its users again.
+    UnpauseDeployment,
 }
 
 impl Operation {
@@ -40,6 +48,10 @@ impl Operation {
             Self::DownloadBackups => "DownloadBackups",
             Self::DeleteBackups => "DeleteBackups",
             Self::ImportBackups => "ImportBackups",
+            Self::ViewData => "ViewData",
+            Self::WriteData => "WriteData",
+            Self::PauseDeployment => "PauseDeployment",
+            Self::UnpauseDeployment => "UnpauseDeployment",
         }
     }
 
@@ -51,6 +63,10 @@ impl Operation {
             Self::DownloadBackups => "deployment:backups:download",
             Self::DeleteBackups => "deployment:backups:delete",
             Self::ImportBackups => "deployment:backups:import",
+            Self::ViewData => "deployment:data:view",
+            Self::WriteData => "deployment:data:write",
+            Self::PauseDeployment => "deployment:pause",
+            Self::UnpauseDeployment => "deployment:unpause",
         }
     }
 }
@@ -81,6 +97,9 @@ impl KeyCheck {
 pub struct DeploymentInfo {
     /// `cloud` or `selfHosted`.
     pub kind: String,
+    /// The deployment's number; cloud only.
+    #[serde(default)]
+    pub id: Option<u64>,
     /// `prod`, `dev`, `preview` or `custom`; cloud only.
     pub deployment_type: Option<String>,
     /// The number of the project that it is in; cloud only.
@@ -176,6 +195,15 @@ impl Deployment {
         });
         let request = self.http.request(Method::POST, self.http.url(&["api", "query"])).json(&body);
         let answer: Answer = self.http.json(function, request).await?;
+        self.result(function, answer)
+    }
+
+    /// What a function returned, or its failure.
+    pub(crate) fn result(
+        &self,
+        function: &'static str,
+        answer: Answer,
+    ) -> Result<Box<RawValue>, ClientError> {
         match answer.status.as_str() {
             "success" => Ok(answer.value.unwrap_or_else(|| RawValue::NULL.to_owned())),
             "error" => {
@@ -275,9 +303,10 @@ impl Deployment {
 #[derive(Serialize)]
 struct NoArguments {}
 
+/// The envelope of what a function returns.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+pub(crate) struct Answer {
     status: String,
     #[serde(default)]
     value: Option<Box<RawValue>>,

@@ -181,6 +181,32 @@ impl ClientError {
         Some(name[..end].trim_end_matches(':'))
     }
 
+    /// Whether the request cannot have reached the server: there was no connection to send it over.
+    pub fn is_unsent(&self) -> bool {
+        match self {
+            Self::CaFile { .. }
+            | Self::Address { .. }
+            | Self::KeyText
+            | Self::Setup(_)
+            | Self::Certificate { .. } => true,
+            Self::Network { source, .. } => {
+                source.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a server that started lately has not counted its tables yet: the same succeeds later.
+    pub fn is_still_counting(&self) -> bool {
+        match self {
+            Self::Api { code, .. } => code == "TableSummariesUnavailable",
+            Self::Function { message, .. } => {
+                message.contains("TableSummariesUnavailable") || message.contains("summaries")
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the function that was called does not exist there.
     pub fn is_unknown_function(&self) -> bool {
         matches!(self, Self::Function { message, .. } if message.contains("Could not find"))

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::deployment::{Deployment, body};
 use crate::error::ClientError;
+use crate::tables;
 
 const LIST_FILES: &str = "_system/frontend/fileStorageV2:fileMetadata";
 /// Rows of one page: so many stay far below the 5 MB at which the server ends a page by itself.
@@ -235,11 +236,8 @@ fn printed(token: &str) -> Option<String> {
 }
 
 /// A size, which the listing has as a Float64.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a whole number in range")]
 fn whole(token: &str) -> Option<u64> {
-    let number: f64 = token.parse().ok()?;
-    let is_whole = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
-    is_whole.then_some(number as u64)
+    tables::whole(token.parse().ok()?)
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// The longest error body that is read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
+/// A connection slower than this is one that is not worth waiting for.
+const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
+
 const CONVEX_CLIENT: HeaderName = HeaderName::from_static("convex-client");
 
 /// How servers are reached.
@@ -182,6 +185,19 @@ impl Http {
         serde_json::from_slice(&body).map_err(|error| self.not_read(call, &error))
     }
 
+    /// Like [`Http::json`], with more time for a request that has so many bytes of its own.
+    pub(crate) async fn json_after_sending<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        sent_bytes: usize,
+    ) -> Result<T, ClientError> {
+        let seconds = u64::try_from(sent_bytes / SLOWEST_BYTES_PER_SECOND).unwrap_or(u64::MAX);
+        let limit = self.request_timeout.saturating_add(Duration::from_secs(seconds));
+        let body = self.body_within(limit, call, request).await?;
+        serde_json::from_slice(&body).map_err(|error| self.not_read(call, &error))
+    }
+
     /// Sends a request and gives back its answer once the headers are there, however long the body may take.
     pub(crate) async fn headers(
         &self,
@@ -209,6 +225,10 @@ impl Http {
         self.scrub.clean(text)
     }
 
+    pub(crate) fn clean_lines(&self, text: &str) -> String {
+        self.scrub.clean_lines(text)
+    }
+
     pub(crate) fn timed_out(&self, call: &'static str, waited: Duration) -> ClientError {
         ClientError::TimedOut { call, host: self.host.clone(), waited }
     }
@@ -226,7 +246,16 @@ impl Http {
     }
 
     async fn body(&self, call: &'static str, request: RequestBuilder) -> Result<Vec<u8>, ClientError> {
-        self.limited(call, async {
+        self.body_within(self.request_timeout, call, request).await
+    }
+
+    async fn body_within(
+        &self,
+        limit: Duration,
+        call: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Vec<u8>, ClientError> {
+        self.within(limit, call, async {
             let mut response = self.send(call, request).await?;
             match self.read(call, &mut response, MAX_ANSWER_BYTES).await? {
                 Body::Whole(bytes) => Ok(bytes),
@@ -241,9 +270,18 @@ impl Http {
         call: &'static str,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        match tokio::time::timeout(self.request_timeout, work).await {
+        self.within(self.request_timeout, call, work).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        call: &'static str,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(self.timed_out(call, self.request_timeout)),
+            Err(_elapsed) => Err(self.timed_out(call, limit)),
         }
     }
 

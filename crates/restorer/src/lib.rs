@@ -1,11 +1,15 @@
-//! Putting back what was kept: [`DeploymentEnvironment`], a deployment's environment variables as a
-//! [`convault_core::Environment`].
+//! Putting back what was kept: [`DeploymentTarget`], a deployment that is written to, and [`DeploymentEnvironment`], its
+//! environment variables.
 //!
-//! Deliberately absent: which variables are put back, and from where. Nothing here is ever logged but names.
+//! Deliberately absent: what is put back, from where, and whether it may be. No value is ever logged.
 
 mod connect;
 mod environment;
+mod failure;
 mod retry;
+mod target;
+mod upload;
 
 pub use connect::TargetSettings;
 pub use environment::DeploymentEnvironment;
+pub use target::DeploymentTarget;
