@@ -87,6 +87,14 @@ impl Layout {
         format!("{}/proofs/{id}/{run}-verify.json", self.deployment)
     }
 
+    /// The proof of a drill of a snapshot.
+    pub fn drill_proof(&self, id: &SnapshotId, run: &RunId) -> String {
+        format!("{}/proofs/{id}/{run}{}", self.deployment, Self::DRILL_PROOF_SUFFIX)
+    }
+
+    /// What the key of a drill's proof has behind the run.
+    pub const DRILL_PROOF_SUFFIX: &'static str = "-drill.json";
+
     /// The proof of everything else that run looked at.
     pub fn run_proof(&self, run: &RunId) -> String {
         format!("{}/proofs/runs/{run}-verify.json", self.deployment)
@@ -142,6 +150,24 @@ impl Layout {
 
     /// What the name of an encrypted object ends in.
     pub const ENCRYPTED_SUFFIX: &'static str = ".age";
+
+    /// The prefix of the erasure ledger, ending in a slash.
+    pub fn erasures_prefix(&self) -> String {
+        format!("{}/erasures/", self.deployment)
+    }
+
+    /// An entry of the erasure ledger; `suffix` is empty or [`Self::ENCRYPTED_SUFFIX`].
+    pub fn erasure(&self, number: u64, suffix: &str) -> String {
+        format!("{}/erasures/{number:06}.json{suffix}", self.deployment)
+    }
+
+    /// The number in the key of an entry of the erasure ledger.
+    pub fn erasure_number(&self, key: &str) -> Option<u64> {
+        let name = key.strip_prefix(&self.erasures_prefix())?;
+        let name = name.strip_suffix(Self::ENCRYPTED_SUFFIX).unwrap_or(name).strip_suffix(".json")?;
+        let is_number = name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit());
+        name.parse().ok().filter(|number| is_number && *number > 0)
+    }
 
     /// The prefix of shared files, ending in a slash.
     pub fn files_prefix(&self) -> String {

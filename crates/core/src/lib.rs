@@ -8,6 +8,8 @@ mod anomaly;
 mod clock;
 mod control;
 mod digest;
+mod drill;
+mod erasure;
 mod event;
 mod files;
 mod id;
@@ -47,6 +49,18 @@ pub use control::{
     WatchStatus,
 };
 pub use digest::{ParseDigestError, Sha256, Sha256Stream, TableDigest};
+pub use drill::{
+    Assertion, Comparison, DRILL_PROOF_FORMAT, DRILL_REFERENCE, DrillCheck, DrillFailure, DrillFindings,
+    DrillPhase, DrillProof, DrillRight, DrillSubject, DrillTarget, DrillTotals, DrilledComponent,
+    DrilledTable, KnownSource, MOST_FAILURES, MayNotDrill, PhaseTime, SCRATCH_VARIABLE, ScratchFacts,
+    ScratchKind, SourceIdentity, compare_content, compare_counts, compare_stored, may_drill_into,
+    may_prepare,
+};
+pub use erasure::{
+    CERTIFICATE_FORMAT, Cascade, CascadeSide, CertifiedCopy, CertifiedEntry, CopyState, ERASURE_FORMAT,
+    ErasureCertificate, ErasureEntry, ErasureRecord, ErasureSearch, FieldPath, KeyedHash, LedgerEntry,
+    ParseCascadeError, ParseFieldPathError, Remaining, Subject, TooManyErased, chain_fault,
+};
 pub use event::{RunEvent, RunPhase};
 pub use files::{FileRow, FileStream};
 pub use id::{ParseRunIdError, RunId, SnapshotId};
@@ -57,8 +71,8 @@ pub use layout::{Layout, REPOSITORY_KEY, RepositoryFile};
 pub use lease::{Holder, LEASE_FORMAT, Lease};
 pub use manifest::{
     Coverage, DocumentFormat, FilesMode, Kind, MANIFEST_FORMAT, Manifest, ManifestError, NotCovered,
-    ObjectRole, Problem, ReadBack, SourceFacts, StoredObject, TableNames, TableTotals, Totals, Verdict,
-    Verification,
+    ObjectRole, Problem, ReadBack, Rewritten, SourceFacts, StoredObject, TableNames, TableTotals, Totals,
+    Verdict, Verification,
 };
 pub use mark::{MARK_FORMAT, Mark, MarkKind};
 pub use mirror::{
@@ -66,7 +80,9 @@ pub use mirror::{
     MirrorEntry, MirrorKeep, MirrorLayout, MirrorRun, MirrorTally, MirrorVerdict, ParseEntryNameError,
     expired_runs,
 };
-pub use names::{DeploymentName, DestinationName, InvalidName, JobName, MirrorName, SurroundingName};
+pub use names::{
+    DeploymentName, DestinationName, DrillName, InvalidName, JobName, MirrorName, SurroundingName,
+};
 pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use platform::{MadeDeployment, NewDeployment, Platform, PlatformError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};

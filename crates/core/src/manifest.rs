@@ -213,6 +213,17 @@ pub struct Verification {
     pub checks: Vec<String>,
 }
 
+/// A snapshot that was written anew, and is or will be gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewritten {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// SHA-256 of its manifest, so that what was said and proven of it can still be laid beside it.
+    pub manifest_sha256: Sha256,
+    /// Why.
+    pub reason: String,
+}
+
 /// The manifest of one snapshot in one destination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -270,6 +281,9 @@ pub struct Manifest {
     /// The snapshot whose content this one has, written anew to other recipients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reencrypted_from: Option<SnapshotId>,
+    /// The snapshots in whose place it is, written anew without what was to be erased, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewritten_from: Vec<Rewritten>,
     /// How the content was checked.
     pub verification: Verification,
     /// Whether the snapshot counts.
@@ -435,6 +449,7 @@ pub(crate) mod tests {
             recipients: vec![],
             secrets: None,
             reencrypted_from: None,
+            rewritten_from: Vec::new(),
             verification: Verification {
                 at: "2026-11-22T03:01:56Z".parse().unwrap(),
                 checks: vec!["crc-32".into()],

@@ -513,6 +513,7 @@ fn manifest(
         recipients: Vec::new(),
         secrets: None,
         reencrypted_from: None,
+        rewritten_from: Vec::new(),
         verification: Verification { at: context.clock.now(), checks: crate::coverage::checks(job.files) },
         verdict: Verdict::Good,
         fence: context.fence(),

@@ -281,6 +281,7 @@ impl Rebuild<'_> {
             recipients: Vec::new(),
             secrets: None,
             reencrypted_from: None,
+            rewritten_from: Vec::new(),
             verification: Verification { at: now, checks },
             verdict: Verdict::Good,
             // Not that of this run: beside the first run's start record it would fence off what came in between.

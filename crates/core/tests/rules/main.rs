@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod anomaly;
 #[cfg(test)]
+mod erasure;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod horizon;
