@@ -20,6 +20,7 @@ mod layout;
 mod lease;
 mod manifest;
 mod mark;
+mod mask;
 mod mirror;
 mod names;
 mod parts;
@@ -75,6 +76,7 @@ pub use manifest::{
     Verdict, Verification,
 };
 pub use mark::{MARK_FORMAT, Mark, MarkKind};
+pub use mask::{Mask, MaskWith};
 pub use mirror::{
     Brake, EntryName, EntryVersion, LEAST_BULK, ListingFacts, MIRROR_FORMAT, MIRRORS_FOLDER, MirrorDetails,
     MirrorEntry, MirrorKeep, MirrorLayout, MirrorRun, MirrorTally, MirrorVerdict, ParseEntryNameError,

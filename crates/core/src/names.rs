@@ -89,15 +89,20 @@ name! {
     MirrorName, check
 }
 name! {
+    /// The name of a drill: a restore that is practised into a scratch deployment.
+    DrillName, check
+}
+name! {
     /// The name of a job: a deployment, a schedule, and where its snapshots go. The daemon's own tasks have names that
     /// no user can give: see [`JobName::verify`].
     JobName, task
 }
 
-/// The name of the verify task of one deployment in one destination, `verify/offsite/crm`, of a mirror, `mirror/media`, or
-/// of the look at a job's secrets, `watch/nightly`.
+/// The name of the verify task of one deployment in one destination, `verify/offsite/crm`, of a mirror, `mirror/media`,
+/// of the look at a job's secrets, `watch/nightly`, or of a drill, `drill/weekly`.
 fn task(text: &str) -> Result<(), InvalidName> {
-    if let Some(name) = text.strip_prefix(MIRROR_TASK).or_else(|| text.strip_prefix(WATCH_TASK)) {
+    let prefixes = [MIRROR_TASK, WATCH_TASK, DRILL_TASK];
+    if let Some(name) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         return check(name);
     }
     let parts = text.strip_prefix(VERIFY_TASK).and_then(|rest| rest.split_once('/'));
@@ -110,6 +115,7 @@ fn task(text: &str) -> Result<(), InvalidName> {
 const VERIFY_TASK: &str = "verify/";
 const MIRROR_TASK: &str = "mirror/";
 const WATCH_TASK: &str = "watch/";
+const DRILL_TASK: &str = "drill/";
 
 impl JobName {
     /// The daemon's task of verifying what `destination` holds of `deployment`.
@@ -125,6 +131,16 @@ impl JobName {
     /// The daemon's task of looking whether the secrets of a job's deployment changed.
     pub fn watch(job: &JobName) -> Self {
         Self(format!("{WATCH_TASK}{job}"))
+    }
+
+    /// The daemon's task of a drill.
+    pub fn drill(drill: &DrillName) -> Self {
+        Self(format!("{DRILL_TASK}{drill}"))
+    }
+
+    /// The drill of a drill's task.
+    pub fn as_drill(&self) -> Option<DrillName> {
+        self.0.strip_prefix(DRILL_TASK).and_then(|name| DrillName::new(name).ok())
     }
 
     /// Whether this is the task of looking at a job's secrets.
@@ -153,7 +169,7 @@ impl MirrorName {
 
 #[cfg(test)]
 mod tests {
-    use super::{DeploymentName, DestinationName, JobName, MirrorName};
+    use super::{DeploymentName, DestinationName, DrillName, JobName, MirrorName};
 
     #[test]
     fn the_task_of_a_mirror_names_it() {
@@ -163,6 +179,14 @@ mod tests {
         let watch = JobName::watch(&JobName::new("nightly").unwrap());
         assert!(watch.is_watch() && JobName::new("watch/nightly") == Ok(watch));
         assert!(task.is_task() && JobName::new("mirror/").is_err() && JobName::new("mirror/a/b").is_err());
+    }
+
+    #[test]
+    fn the_task_of_a_drill_names_it() {
+        let drill = DrillName::new("weekly").unwrap();
+        let task = JobName::new("drill/weekly").unwrap();
+        assert_eq!((&JobName::drill(&drill), task.as_drill()), (&task, Some(drill)));
+        assert!(task.is_task() && task.as_mirror().is_none() && JobName::new("drill/a/b").is_err());
     }
 
     #[test]
