@@ -180,11 +180,13 @@ async fn whichever_request_fails_the_outcome_is_the_truth() {
 #[tokio::test]
 async fn a_body_that_is_cut_is_an_error_and_not_a_short_object() {
     let (server, store) = server().await;
-    store.put("a", body(), PutMode::Overwrite).await.unwrap();
+    // So much does not wait with the head of its answer in a buffer until it is cut, which would be another try.
+    let large = Bytes::from(vec![7; 4 << 20]);
+    store.put("a", large.clone(), PutMode::Overwrite).await.unwrap();
     show(&server, "s3-nth-cut=1");
     let error = store.get("a", None).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Transient, "{error}");
-    assert_eq!(read(&store, "a").await, body());
+    assert!(read(&store, "a").await == large);
 }
 
 #[tokio::test]
