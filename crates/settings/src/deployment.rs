@@ -16,6 +16,8 @@ pub struct DeploymentSettings {
     pub url: Option<Url>,
     /// The deploy key or admin key.
     pub key: Secret,
+    /// The key that it is written to with; `key` where there is none.
+    pub restore_key: Option<Secret>,
     /// Certificates to trust beside the system's, PEM, absolute.
     pub ca_file: Option<PathBuf>,
     /// Whether our exports are set to expire on the deployment once stored.
@@ -46,6 +48,7 @@ pub(crate) fn read(
     let name = names.read(section, reading);
     let url = section.url(reading, "url", "the key and the data");
     let key = read_secret(section, reading, "key");
+    let restore_key = read_secret(section, reading, "restore_key");
     let ca_file = section.ca_file(reading);
     let expire_exports = section.flag(reading, "expire_exports");
     let export_deadline = section.duration(reading, "export_deadline", SECOND);
@@ -58,6 +61,7 @@ pub(crate) fn read(
         name: name?,
         url,
         key: key?,
+        restore_key,
         ca_file,
         expire_exports: expire_exports?,
         export_deadline: export_deadline?,

@@ -184,6 +184,7 @@ pub(crate) static DEPLOYMENT: Keys = Keys {
         required("name", Form::Name),
         optional("url", Form::Url),
         required("key", Form::Secret),
+        optional("restore_key", Form::Secret),
         optional("ca_file", Form::Path),
         default("expire_exports", Form::Flag, "true"),
         default("export_deadline", Form::Duration, "6h"),
