@@ -146,6 +146,7 @@ pub(crate) static ROOT: Keys = Keys {
         optional("surrounding", Form::Tables(&SURROUNDING)),
         optional("job", Form::Tables(&JOB)),
         optional("mirror", Form::Tables(&MIRROR)),
+        optional("drill", Form::Tables(&DRILL)),
     ],
 };
 
@@ -371,13 +372,89 @@ pub(crate) static MIRROR_FROM: Keys = Keys {
     ],
 };
 
+pub(crate) static DRILL: Keys = Keys {
+    title: "[[drill]]",
+    keys: &[
+        required("name", Form::Name),
+        required("deployment", Form::Name),
+        optional("schedule", Form::Cron),
+        default("time_zone", Form::TimeZone, "UTC"),
+        required("into", Form::Table(&DRILL_INTO)),
+        optional("from", Form::Name),
+        optional("max_age", Form::Duration),
+        default("quiet_automations", Form::Flag, "true"),
+        optional("assert", Form::Tables(&DRILL_ASSERT)),
+        default("time_out", Form::Duration, "12h"),
+    ],
+};
+
+pub(crate) static DRILL_INTO: Keys = Keys {
+    title: "into = { … }",
+    keys: &[
+        optional("url", Form::Url),
+        optional("key", Form::Secret),
+        optional("ca_file", Form::Path),
+        optional("platform", Form::Table(&DRILL_PLATFORM)),
+        optional("command", Form::Texts),
+    ],
+};
+
+pub(crate) static DRILL_PLATFORM: Keys = Keys {
+    title: "platform = { … }",
+    keys: &[
+        required("token", Form::Secret),
+        required("project", Form::Count),
+        default("url", Form::Url, "https://api.convex.dev"),
+    ],
+};
+
+pub(crate) static DRILL_ASSERT: Keys = Keys {
+    title: "assert = [{ … }]",
+    keys: &[
+        optional("min_documents", Form::Table(&MIN_DOCUMENTS)),
+        optional("newest_younger_than", Form::Table(&NEWEST_YOUNGER_THAN)),
+        optional("references", Form::Table(&REFERENCES)),
+        optional("query", Form::Table(&QUERY)),
+        optional("http", Form::Table(&HTTP)),
+    ],
+};
+
+pub(crate) static MIN_DOCUMENTS: Keys = Keys {
+    title: "min_documents = { … }",
+    keys: &[required("table", Form::Text), required("documents", Form::Count)],
+};
+
+pub(crate) static NEWEST_YOUNGER_THAN: Keys = Keys {
+    title: "newest_younger_than = { … }",
+    keys: &[required("table", Form::Text), required("age", Form::Duration)],
+};
+
+pub(crate) static REFERENCES: Keys = Keys {
+    title: "references = { … }",
+    keys: &[required("table", Form::Text), required("field", Form::Text), required("to", Form::Text)],
+};
+
+pub(crate) static QUERY: Keys = Keys {
+    title: "query = { … }",
+    keys: &[required("function", Form::Text), default("arguments", Form::Text, "{}")],
+};
+
+pub(crate) static HTTP: Keys = Keys {
+    title: "http = { … }",
+    keys: &[
+        required("url", Form::Url),
+        default("status", Form::Count, "200"),
+        optional("contains", Form::Text),
+    ],
+};
+
 pub(crate) static SECRET: Keys = Keys {
     title: "a secret",
     keys: &[optional("credential", Form::Text), optional("file", Form::Path), optional("env", Form::Text)],
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 20] = [
+pub(crate) static ALL: [&Keys; 29] = [
     &ROOT,
     &DAEMON,
     &SIGNING,
@@ -397,6 +474,15 @@ pub(crate) static ALL: [&Keys; 20] = [
     &RETRY,
     &MIRROR,
     &MIRROR_FROM,
+    &DRILL,
+    &DRILL_INTO,
+    &DRILL_PLATFORM,
+    &DRILL_ASSERT,
+    &MIN_DOCUMENTS,
+    &NEWEST_YOUNGER_THAN,
+    &REFERENCES,
+    &QUERY,
+    &HTTP,
     &SECRET,
 ];
 

@@ -414,7 +414,7 @@ impl<'d> Section<'d> {
         for (number, item) in items.iter().enumerate() {
             let place = reading.place(&item.span());
             let DeValue::Table(table) = item.get_ref() else {
-                let path = format!("{name}[{number}]");
+                let path = format!("{}[{number}]", self.key_path(name));
                 reading.problem(place, &path, form_found(item.get_ref()), Form::Tables(keys).expected());
                 continue;
             };
@@ -422,7 +422,7 @@ impl<'d> Section<'d> {
                 table.iter().find(|(key, _)| key.get_ref() == "name").and_then(|(_, v)| v.get_ref().as_str());
             let path = match label.filter(|label| is_plain(label)) {
                 Some(label) => format!("{name}.{label}"),
-                None => format!("{name}[{number}]"),
+                None => format!("{}[{number}]", self.key_path(name)),
             };
             sections.push(Section::open(reading, path, table, place, keys));
         }

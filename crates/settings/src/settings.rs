@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use convault_core::{DeploymentName, DestinationName, InvalidName, JobName, MirrorName, SurroundingName};
+use convault_core::{
+    DeploymentName, DestinationName, DrillName, InvalidName, JobName, MirrorName, SurroundingName,
+};
 use toml::{Spanned, de::DeTable};
 
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     daemon::{self, DaemonSettings},
     deployment::{self, DeploymentSettings},
     destination::{self, DestinationSettings, Taken},
+    drill::{self, DrillSettings},
     effective::Effective,
     encryption::{self, EncryptionSettings},
     environment::Environment,
@@ -54,6 +57,8 @@ pub struct Settings {
     pub jobs: Vec<JobSettings>,
     /// Every `[[mirror]]`, in the order of the file.
     pub mirrors: Vec<MirrorSettings>,
+    /// Every `[[drill]]`, in the order of the file.
+    pub drills: Vec<DrillSettings>,
     file: PathBuf,
     effective: Vec<Effective>,
     warnings: Vec<Warning>,
@@ -123,6 +128,7 @@ impl Settings {
                 surroundings: tables.surroundings,
                 jobs: tables.jobs,
                 mirrors: tables.mirrors,
+                drills: tables.drills,
                 file: file.to_owned(),
                 effective,
                 warnings,
@@ -169,6 +175,11 @@ impl Settings {
         self.mirrors.iter().find(|mirror| mirror.name == *name)
     }
 
+    /// The drill of that name.
+    pub fn drill(&self, name: &DrillName) -> Option<&DrillSettings> {
+        self.drills.iter().find(|drill| drill.name == *name)
+    }
+
     /// The job of that name.
     pub fn job(&self, name: &JobName) -> Option<&JobSettings> {
         self.jobs.iter().find(|job| job.name == *name)
@@ -185,6 +196,7 @@ pub(crate) struct Tables {
     pub(crate) surroundings: Vec<SurroundingSettings>,
     pub(crate) jobs: Vec<JobSettings>,
     pub(crate) mirrors: Vec<MirrorSettings>,
+    drills: Vec<DrillSettings>,
 }
 
 /// Tables of one kind with what was read from each; `None` where something is wrong with it.
@@ -268,6 +280,17 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         })
         .collect();
 
+    let mut drill_names = Names::new("[[drill]]", drill::name);
+    let drills: Tabled<'_, DrillSettings> = root
+        .tables(reading, "drill")
+        .into_iter()
+        .map(|section| {
+            let read =
+                drill::read(&section, reading, &mut drill_names, &deployment_names, &destination_names);
+            (section, read)
+        })
+        .collect();
+
     if let Some(name) = &coordinate_in {
         across::refuse_a_place_without_leases(
             name,
@@ -279,6 +302,8 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
     }
     let has_names_key = !matches!(&encryption, None | Some(Some(EncryptionSettings { names_key: None, .. })));
     across::refuse_encryption_without_names_key(has_names_key, &destinations, reading);
+    let has_identity = matches!(&encryption, Some(Some(EncryptionSettings { identity: Some(_), .. })));
+    drill::check(&drills, &destinations, has_identity, reading);
     mirror::check(&mirrors, &destinations, &deployments, has_names_key, reading);
     across::refuse_surroundings_in_plain(&jobs, &destinations, reading);
     across::refuse_tiers_that_are_not_kept(&jobs, &destinations, reading);
@@ -298,6 +323,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         surroundings: surroundings.into_iter().collect::<Option<Vec<_>>>()?,
         jobs: jobs.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
         mirrors: mirrors.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+        drills: drills.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
     };
     across::check(&tables, reading);
     Some(tables)

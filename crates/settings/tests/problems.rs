@@ -132,7 +132,8 @@ fn unknown_keys_say_where_they_belong() {
     assert_eq!(
         problem(&good_with("url = \"https://example.com\"")),
         "FILE:15:1: job.nightly.url: found an unknown key; expected no such key in [[job]]: `url` belongs in \
-         [[deployment]] or repository = { … } or vercel = { … } or project_defaults = { … }"
+         [[deployment]] or repository = { … } or vercel = { … } or project_defaults = { … } or into = { … } or \
+         platform = { … } or http = { … }"
     );
     assert_eq!(
         problem(&good_with("encrypt_to = [\"age1abc\"]")),
@@ -142,7 +143,7 @@ fn unknown_keys_say_where_they_belong() {
     assert_eq!(
         problem(&good_with("[jobs]")),
         "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, encryption, \
-         deployment, destination, surrounding, job, mirror; did you mean `job`?"
+         deployment, destination, surrounding, job, mirror, drill; did you mean `job`?"
     );
 }
 
