@@ -30,18 +30,21 @@ mod completeness {
         include_str!("shared.rs"),
     );
 
-    /// Faults of importing, which no backup can meet; the simulator's own tests show what they do.
-    const OF_IMPORTS: [FaultKind; 4] = [
+    /// Faults of deployments that are written to, which no backup can meet; the tests of the simulator and of the
+    /// restorer show what they do.
+    const OF_TARGETS: [FaultKind; 6] = [
         FaultKind::ImportStaysUploaded,
         FaultKind::ImportFails,
         FaultKind::UploadPart503,
         FaultKind::FinishUploadLostAnswer,
+        FaultKind::CountsUnavailable,
+        FaultKind::FunctionFails,
     ];
 
     #[test]
     #[expect(clippy::print_stdout, reason = "the figure of `tests/shows/main-job-faults`")]
     fn every_fault_there_is_has_its_test() {
-        let of_backups = Fault::all().iter().filter(|fault| !OF_IMPORTS.contains(&fault.kind));
+        let of_backups = Fault::all().iter().filter(|fault| !OF_TARGETS.contains(&fault.kind));
         let names: Vec<String> =
             of_backups
                 .map(|fault| (fault.name, format!("FaultKind::{:?}", fault.kind), DEPLOYMENT))

@@ -21,6 +21,9 @@ pub(crate) enum Operation {
     ViewEnvironmentVariables,
     WriteEnvironmentVariables,
     PauseDeployment,
+    UnpauseDeployment,
+    WriteData,
+    RunInternalQueries,
     Deploy,
 }
 
@@ -37,6 +40,9 @@ impl Operation {
             Self::ViewEnvironmentVariables => "ViewEnvironmentVariables",
             Self::WriteEnvironmentVariables => "WriteEnvironmentVariables",
             Self::PauseDeployment => "PauseDeployment",
+            Self::UnpauseDeployment => "UnpauseDeployment",
+            Self::WriteData => "WriteData",
+            Self::RunInternalQueries => "RunInternalQueries",
             Self::Deploy => "Deploy",
         }
     }
@@ -53,6 +59,9 @@ impl Operation {
             Self::ViewEnvironmentVariables => "deployment:env:view",
             Self::WriteEnvironmentVariables => "deployment:env:write",
             Self::PauseDeployment => "deployment:pause",
+            Self::UnpauseDeployment => "deployment:unpause",
+            Self::WriteData => "deployment:data:write",
+            Self::RunInternalQueries => "deployment:functions:runInternalQueries",
             Self::Deploy => "deployment:deploy",
         }
     }

@@ -68,7 +68,7 @@ async fn update(
         *database = after;
         Ok::<(), ApiError>(())
     })?;
-    state.count(|counters| counters.writes += 1);
+    state.count(|counters| counters.writes.environment += 1);
     Ok(())
 }
 

@@ -144,6 +144,10 @@ faults! {
         "A part of an upload is kept and answered with 503, so that sending it again makes it twice.";
     FinishUploadLostAnswer "finish-upload-lost-answer" FaultValue::Times,
         "An upload becomes an import, and the connection is closed before the answer says so.";
+    CountsUnavailable "counts-unavailable" FaultValue::Times,
+        "Counting answers 503 `TableSummariesUnavailable`, as while the server starts.";
+    FunctionFails "function-fails" FaultValue::Times,
+        "A function of the deployment's own code throws.";
 }
 
 /// A fault that is asked for, with its value.

@@ -17,6 +17,7 @@ use crate::config;
 use crate::environment;
 use crate::export;
 use crate::faults::{Fault, FaultKind};
+use crate::functions;
 use crate::identity;
 use crate::import;
 use crate::state::AppState;
@@ -26,7 +27,7 @@ use crate::system_functions;
 use crate::value::{Document, Encoding, Value};
 
 /// Function calls may send 16 MiB and a little.
-const CALL_LIMIT_BYTES: usize = 16 * 1024 * 1024 + 2000;
+pub(crate) const CALL_LIMIT_BYTES: usize = 16 * 1024 * 1024 + 2000;
 
 /// All routes of a deployment.
 pub(crate) fn router(state: AppState) -> Router {
@@ -42,6 +43,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .merge(config::routes())
         .merge(environment::routes())
         .merge(export::routes())
+        .merge(functions::routes())
         .merge(identity::routes())
         .merge(storage::routes())
         .merge(import::routes())
@@ -137,22 +139,34 @@ async fn check_admin_key(admin: Admin) -> Response {
 
 async fn pause(State(state): State<AppState>, admin: Admin) -> Result<(), ApiError> {
     admin.require(Operation::PauseDeployment)?;
+    state.count(|counters| counters.writes.pauses += 1);
     state.faults.set(Fault::new(FaultKind::Paused));
     Ok(())
 }
 
 async fn unpause(State(state): State<AppState>, admin: Admin) -> Result<(), ApiError> {
-    admin.require(Operation::PauseDeployment)?;
+    admin.require(Operation::UnpauseDeployment)?;
+    if !state.is_paused() {
+        let message = "Deployment is not currently paused.";
+        return Err(ApiError::bad_request("UnpauseDeploymentFailed", message));
+    }
+    state.count(|counters| counters.writes.pauses += 1);
     state.faults.clear(FaultKind::Paused);
     Ok(())
 }
 
 /// The body of a function call.
 #[derive(Deserialize)]
-struct Call {
-    path: String,
+pub(crate) struct Call {
+    pub(crate) path: String,
     args: Box<RawValue>,
     format: Option<String>,
+}
+
+/// What a call gives its function, and how it wants the result.
+pub(crate) struct Called {
+    pub(crate) arguments: Document,
+    pub(crate) encoding: Encoding,
 }
 
 async fn query(
@@ -183,6 +197,11 @@ async fn query_batch(
     if state.faults.strike(FaultKind::Poll503) {
         return Err(ApiError::busy());
     }
+    if state.faults.strike(FaultKind::CountsUnavailable) {
+        let message = "Table summaries are still bootstrapping. Try again later.";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(ApiError::new(status, "TableSummariesUnavailable", message));
+    }
     let mut body = br#"{"results":["#.to_vec();
     for (at, call) in batch.queries.iter().enumerate() {
         if at > 0 {
@@ -200,13 +219,18 @@ fn call_answer(
     headers: &HeaderMap,
     call: &Call,
 ) -> Result<Vec<u8>, ApiError> {
+    let Called { arguments, encoding } = called(headers, call)?;
+    Ok(function_answer(system_functions::run(state, admin, &call.path, &arguments), encoding))
+}
+
+/// Reads what a call gives its function.
+pub(crate) fn called(headers: &HeaderMap, call: &Call) -> Result<Called, ApiError> {
     let encoding = match &call.format {
         Some(format) => Encoding::from_format(format)
             .ok_or_else(|| ApiError::bad_request("BadFormat", format!("unknown format {format}")))?,
         None => default_encoding(headers),
     };
-    let arguments = arguments(&call.args)?;
-    Ok(function_answer(system_functions::run(state, admin, &call.path, &arguments), encoding))
+    Ok(Called { arguments: arguments(&call.args)?, encoding })
 }
 
 /// What a caller that names no format gets, judged by its client's version.
@@ -234,7 +258,7 @@ pub(crate) fn arguments(raw: &RawValue) -> Result<Document, ApiError> {
 }
 
 /// The envelope of a function's result: HTTP 200 for success and failure alike.
-fn function_answer(result: Result<Value, String>, encoding: Encoding) -> Vec<u8> {
+pub(crate) fn function_answer(result: Result<Value, String>, encoding: Encoding) -> Vec<u8> {
     let mut body = Vec::new();
     match result {
         Ok(value) => {

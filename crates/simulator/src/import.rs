@@ -208,6 +208,7 @@ async fn perform_import(
         }
         row.state = worker::started();
     }
+    state.count(|counters| counters.writes.imports += 1);
     state.changed();
     state.tracker.spawn(worker::perform(state.clone(), id));
     Ok(())
@@ -247,6 +248,7 @@ async fn import_at_once(
     let Query(arguments) = arguments.map_err(|rejection| bad_query(&rejection))?;
     arguments.check()?;
     let object_key = state.write(Database::new_uuid);
+    state.count(|counters| counters.writes.imports += 1);
     let id = add_row(&state, arguments, &object_key, body, ImportState::Uploaded);
     match worker::run_at_once(&state, id).await {
         Ok(rows_written) => Ok(Json(json!({ "numWritten": rows_written })).into_response()),

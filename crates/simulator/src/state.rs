@@ -54,8 +54,29 @@ pub struct Counters {
     pub files: u64,
     /// Bytes of them handed to connections.
     pub file_bytes: u64,
-    /// Requests that changed data: imports performed and mutations run, environment variables included.
-    pub writes: u64,
+    /// What reached it as a write.
+    pub writes: Writes,
+}
+
+/// Requests that changed something that a deployment's users could notice. Uploads, and imports that nobody
+/// confirmed, change nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// Imports that were confirmed, however they ended.
+    pub imports: u64,
+    /// Mutations that ran.
+    pub mutations: u64,
+    /// Changes of environment variables.
+    pub environment: u64,
+    /// How often it was paused or unpaused.
+    pub pauses: u64,
+}
+
+impl Writes {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.imports + self.mutations + self.environment + self.pauses
+    }
 }
 
 /// What is needed to make the state; see [`crate::SimulatorConfig`] for the meaning of each.

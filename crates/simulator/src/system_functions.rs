@@ -17,6 +17,8 @@ use crate::value::{Document, Value};
 /// Table number of the definitions of components.
 const DEFINITIONS_TABLE_NUMBER: u32 = 543;
 
+const BACKEND_STATE: &str = "_system/frontend/backendState:backendState";
+
 /// A call of a system function, once its caller is known to be allowed to make it.
 #[derive(Debug, Clone, Copy)]
 struct Call<'a> {
@@ -47,6 +49,10 @@ pub(crate) fn run_in(
     let admin = admin.ok_or_else(|| not_public(path))?;
     let call = Call { state, component, arguments };
     let path = path.strip_suffix(":default").unwrap_or(path);
+    if path == BACKEND_STATE {
+        // Any key may see it.
+        return backend_state(call);
+    }
     let (operation, function) = function(path).ok_or_else(|| not_public(path))?;
     if admin.may(operation) { function(call) } else { Err(server_error(&operation.refusal())) }
 }
@@ -83,7 +89,6 @@ fn function(path: &str) -> Option<(Operation, Function)> {
         "_system/frontend/listAuthProviders" => (Operation::ViewData, code::auth_providers),
         "_system/frontend/getVersion" => (Operation::ViewData, code::pushed_with),
         "_system/frontend/components:list" => (Operation::ViewData, list_components),
-        "_system/frontend/backendState:backendState" => (Operation::ViewData, backend_state),
         _ => return None,
     };
     Some(function)
@@ -100,13 +105,17 @@ impl Call<'_> {
     fn in_component<R>(&self, read: impl FnOnce(&Database, &str) -> R) -> Result<R, String> {
         self.state.read(|database| match self.arguments.get("componentId") {
             None | Some(Value::Null) => Ok(read(database, self.component)),
-            Some(id) => {
-                let id = id.as_str().and_then(|text| text.parse::<DocumentId>().ok());
-                let path = id.and_then(|id| database.component_path(id));
-                path.map(|path| read(database, path)).ok_or_else(|| server_error("Component not found"))
-            }
+            id => component_path(database, id).map(|path| read(database, path)),
         })
     }
+}
+
+/// The path of the component that a `componentId` names; the root's where there is none.
+pub(crate) fn component_path<'a>(database: &'a Database, id: Option<&Value>) -> Result<&'a str, String> {
+    let Some(id) = id.filter(|id| **id != Value::Null) else { return Ok("") };
+    let id = id.as_str().and_then(|text| text.parse::<DocumentId>().ok());
+    let path = id.and_then(|id| database.component_path(id));
+    path.ok_or_else(|| server_error("Component not found"))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
@@ -204,6 +213,6 @@ fn not_public(path: &str) -> String {
 }
 
 /// The text of an error inside a function, with an ID of the request as every such text has.
-fn server_error(text: &str) -> String {
+pub(crate) fn server_error(text: &str) -> String {
     format!("[Request ID: {:016x}] Server Error\n{text}\n", rand::random::<u64>())
 }

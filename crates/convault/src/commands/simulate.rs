@@ -60,6 +60,13 @@ fn deployment_counts(counters: &Counters) -> serde_json::Value {
         "download_bytes": counters.download_bytes,
         "files": counters.files,
         "file_bytes": counters.file_bytes,
+        "writes": {
+            "imports": counters.writes.imports,
+            "mutations": counters.writes.mutations,
+            "environment": counters.writes.environment,
+            "pauses": counters.writes.pauses,
+            "total": counters.writes.total(),
+        },
     })
 }
 

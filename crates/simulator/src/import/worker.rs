@@ -124,7 +124,6 @@ async fn run(state: &AppState, id: DocumentId) -> Result<usize, ImportFailure> {
     check_running(state, id)?;
     let now_ms = state.now_ms();
     state.write(|database| application.finish(database, now_ms));
-    state.count(|counters| counters.writes += 1);
     Ok(rows_written)
 }
 
