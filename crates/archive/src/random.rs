@@ -81,7 +81,7 @@ async fn fetch(
 #[derive(Debug)]
 pub struct Index<R> {
     reader: R,
-    frames: Vec<Frame>,
+    frames: Arc<[Frame]>,
 }
 
 impl<R: RangedReader> Index<R> {
@@ -104,11 +104,16 @@ impl<R: RangedReader> Index<R> {
         if frames.iter().any(|frame| frame.offset.checked_add(frame.length).is_none_or(|past| past > end)) {
             return Err(bad("a frame lies outside of it"));
         }
-        Ok(Self { reader, frames })
+        Ok(Self { reader, frames: frames.into() })
+    }
+
+    /// An index whose directory was read before: nothing is read.
+    pub fn known(reader: R, frames: Arc<[Frame]>) -> Self {
+        Self { reader, frames }
     }
 
     /// Its frames, in order.
-    pub fn frames(&self) -> &[Frame] {
+    pub fn frames(&self) -> &Arc<[Frame]> {
         &self.frames
     }
 

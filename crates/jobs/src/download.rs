@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use convault_core::{FilesMode, Manifest, ObjectRole, RunEvent, RunPhase, Store};
+use convault_core::{Manifest, ObjectRole, RunEvent, RunPhase, Store};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
-    JobError, RunContext, StoredEntry,
+    Content, JobError, Outgone, Rules, RunContext, StoredEntry,
     access::{Access, ObjectContent},
-    shared::Reassembly,
 };
 
 /// What was given back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Downloaded {
     /// Bytes written.
     pub size_bytes: u64,
@@ -20,7 +19,8 @@ pub struct Downloaded {
 
 /// Writes a snapshot's ZIP to `output`, comparing length and SHA-256 with the manifest, and opened where it is encrypted
 /// and `access` says so. On an error what was written must not be used: `output` has had bytes that were not yet known
-/// to be right. Files that are shared are put back into it; asked for as stored, the ZIP comes without them.
+/// to be right. Files that are shared are put back into it; asked for as stored, the ZIP comes without them. No rule is
+/// applied.
 pub async fn download(
     store: &dyn Store,
     manifest: &Manifest,
@@ -30,24 +30,42 @@ pub async fn download(
     context: &RunContext,
 ) -> Result<Downloaded, JobError> {
     context.phase(RunPhase::ReadBack);
+    match access {
+        Access::AsStored => as_stored(store, manifest, output, output_name, context).await,
+        Access::Opened(identities) => {
+            let rules = Rules::default();
+            let content = Content::new(store, manifest, identities, &rules, context);
+            let size_bytes = if content.leaves_as_stored() {
+                content.pass(output, output_name).await?
+            } else {
+                content.write_zip(output, output_name).await?.size_bytes
+            };
+            Ok(Downloaded { size_bytes })
+        }
+    }
+}
+
+async fn as_stored(
+    store: &dyn Store,
+    manifest: &Manifest,
+    output: &mut (dyn AsyncWrite + Send + Unpin),
+    output_name: &str,
+    context: &RunContext,
+) -> Result<Downloaded, JobError> {
     let object = manifest.object(ObjectRole::Snapshot).ok_or_else(|| JobError::Damaged {
         place: format!("{} manifest of {}", store.location(), manifest.id),
         what: "it names no snapshot object".to_owned(),
     })?;
-    if manifest.files == FilesMode::Shared && matches!(access, Access::Opened(_)) {
-        let whole = Reassembly { store, manifest, access, output, output_name, context };
-        return whole.write().await;
-    }
     let failed = |what| move |source| JobError::File { path: output_name.to_owned(), what, source };
-    let mut opened = ObjectContent::open(store, manifest, object, access)?;
-    while let Some(chunk) = context.or_stop(opened.next()).await?? {
+    let mut stored = ObjectContent::open(store, manifest, object, Access::AsStored)?;
+    while let Some(chunk) = context.or_stop(stored.next()).await?? {
         output.write_all(&chunk).await.map_err(failed("cannot write"))?;
-        let done_bytes = opened.read_bytes;
+        let done_bytes = stored.read_bytes;
         context.tell(RunEvent::Transferred { done_bytes, total_bytes: Some(object.size_bytes) });
     }
     output.flush().await.map_err(failed("cannot write"))?;
-    let size_bytes = opened.given_bytes;
-    opened.check()?;
+    let size_bytes = stored.given_bytes;
+    stored.check()?;
     Ok(Downloaded { size_bytes })
 }
 
@@ -66,25 +84,27 @@ pub async fn download_to_file(
     into_file(path, write).await
 }
 
+/// Like [`Content::write_zip`], into a file as [`download_to_file`] makes it.
+pub async fn content_to_file(content: &Content<'_>, path: &Path) -> Result<Outgone, JobError> {
+    let shown = path.display().to_string();
+    into_file(path, async |file: &mut tokio::fs::File| content.write_zip(file, &shown).await).await
+}
+
 /// Like [`StoredEntry::write`], into a file as [`download_to_file`] makes it.
-pub async fn download_entry_to_file(
-    entry: &StoredEntry<'_>,
-    path: &Path,
-    context: &RunContext,
-) -> Result<Downloaded, JobError> {
+pub async fn entry_to_file(entry: StoredEntry<'_>, path: &Path) -> Result<Downloaded, JobError> {
     let shown = path.display().to_string();
     let write = async |file: &mut tokio::fs::File| {
-        let size_bytes = entry.write(file, &shown, context).await?;
+        let size_bytes = entry.write(file, &shown).await?;
         Ok(Downloaded { size_bytes })
     };
     into_file(path, write).await
 }
 
 /// Makes a file by `write` that is there under its name only if all went well.
-async fn into_file(
+async fn into_file<T>(
     path: &Path,
-    write: impl AsyncFnOnce(&mut tokio::fs::File) -> Result<Downloaded, JobError>,
-) -> Result<Downloaded, JobError> {
+    write: impl AsyncFnOnce(&mut tokio::fs::File) -> Result<T, JobError>,
+) -> Result<T, JobError> {
     let shown = path.display().to_string();
     let failed = |what| {
         let path = shown.clone();
@@ -95,13 +115,13 @@ async fn into_file(
     options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&partial).await.map_err(failed("cannot make the file beside it"))?;
     let result = async {
-        let downloaded = write(&mut file).await?;
+        let written = write(&mut file).await?;
         file.sync_all().await.map_err(failed("cannot write"))?;
         // A link, unlike a rename, refuses to replace what is there.
         tokio::fs::hard_link(&partial, path)
             .await
             .map_err(failed("cannot put the finished file in its place"))?;
-        Ok(downloaded)
+        Ok(written)
     }
     .await;
     tokio::fs::remove_file(&partial).await.map_err(failed("cannot remove the file beside it"))?;

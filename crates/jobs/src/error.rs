@@ -3,7 +3,7 @@
 use convault_archive::{ArchiveError, RangedError};
 use convault_core::{
     DeploymentName, DestinationName, ManifestError, MirrorName, PartPlanError, SnapshotId, SourceError,
-    SourceErrorKind, StoreError, StoreErrorKind, SurroundingError, SurroundingErrorKind,
+    SourceErrorKind, StoreError, StoreErrorKind, SurroundingError, SurroundingErrorKind, TableRef,
     TargetError, TargetErrorKind,
 };
 
@@ -84,6 +84,37 @@ pub enum JobError {
         /// The snapshot.
         place: String,
     },
+    /// Lines that are not in the order of their ids.
+    #[error(
+        "{place}: the document {id} does not come in the order of ids, so that two states cannot be compared as they are \
+         read; `convault export` gives both in full"
+    )]
+    Disordered {
+        /// Which table of which snapshot.
+        place: String,
+        /// The first document out of order.
+        id: String,
+    },
+    /// A table whose documents have very many different fields.
+    #[error(
+        "the documents of {table} have more than {most} different fields, too many for columns; export it as JSON Lines"
+    )]
+    TooManyColumns {
+        /// Which table.
+        table: String,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A table that is to be masked and cannot be.
+    #[error(
+        "{table} cannot be masked: {why}; take its masks out of the settings, or choose a newer snapshot"
+    )]
+    NotMasked {
+        /// Which table.
+        table: TableRef,
+        /// Why not.
+        why: String,
+    },
     /// What is stored may not be believed.
     #[error(
         "{place}: {what}; nothing of it is used or touched (which keys are trusted: setting signing.trusted_keys)"
@@ -109,6 +140,53 @@ pub enum JobError {
         id: SnapshotId,
         /// Why, and what would help.
         why: String,
+    },
+    /// Who is to be forgotten cannot be told, so that nothing of the content may be read.
+    #[error(
+        "the erasure ledger of {deployment} is not whole, so that nothing of its content is read: {what}; {remedy}"
+    )]
+    LedgerNotWhole {
+        /// The deployment.
+        deployment: DeploymentName,
+        /// What is missing or wrong, and where.
+        what: String,
+        /// What would help.
+        remedy: String,
+    },
+    /// An entry of the erasure ledger could be written nowhere.
+    #[error("the entry of the erasure ledger was not written: {what}")]
+    LedgerNotWritten {
+        /// Why, of each destination.
+        what: String,
+    },
+    /// Without it nobody can be named in the erasure ledger.
+    #[error(
+        "the settings have no names key, under which those who are erased are hashed: make one with `convault keygen \
+         names`, keep a copy of it elsewhere, and name it in encryption.names_key"
+    )]
+    NoNamesKey,
+    /// More would be erased of one snapshot than may be held.
+    #[error(
+        "more than {limit} documents and files of one snapshot would be erased: see whether a cascade reaches too far, or \
+         raise the setting erasure.max_erased_ids"
+    )]
+    TooManyErased {
+        /// How many may be.
+        limit: usize,
+    },
+    /// A snapshot cannot be written anew without what is erased.
+    #[error("{id} cannot be written anew: {why}")]
+    NotRewritten {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// Why, and what would help.
+        why: String,
+    },
+    /// A certificate does not hold.
+    #[error("the certificate does not hold: {what}")]
+    CertificateFails {
+        /// What is wrong.
+        what: String,
     },
     /// Files that a new snapshot needs are about to be swept away.
     #[error(

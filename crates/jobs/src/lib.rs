@@ -6,22 +6,26 @@
 
 mod access;
 mod analysis;
+mod anew;
 mod as_of;
 mod backup;
+mod content;
 mod contents;
 mod context;
 mod coordinate;
 mod coverage;
 mod destination;
 mod download;
-mod entry;
+pub mod erasure;
 mod error;
 mod fan_out;
 mod group;
+mod handover;
 mod judged;
 mod keyed;
 mod lane;
 mod lease;
+mod look;
 mod mark;
 mod mirror;
 mod opens;
@@ -47,15 +51,20 @@ mod trust;
 mod verify;
 
 pub use access::Access;
+pub use anew::{AnewRules, OldSnapshot};
 pub use as_of::AsOf;
 pub use backup::{BackupJob, backup};
+pub use content::{Content, ErasedSet, Lines, Outgone, RuleCounts, Rules, Selected, StoredEntry, StoredFile};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use destination::{Destination, Encryption, ORPHAN_GRACE};
-pub use download::{Downloaded, download, download_entry_to_file, download_to_file};
-pub use entry::StoredEntry;
+pub use download::{Downloaded, content_to_file, download, download_to_file, entry_to_file};
 pub use error::{JobError, chain};
+pub use handover::{CSV_RULES, Column, Columns, Csv, JsonLines, Made, Outlet, Receiver};
 pub use lease::{Attempt, HeldLease, Leases};
+pub use look::{
+    FieldChange, FieldPath, FieldValue, ParseFieldPathError, Token, Wanted, changes, members, table_number,
+};
 pub use mark::{MarkRequest, mark};
 pub use mirror::{
     Difference, Mirror, MirrorHistory, MirrorState, Mirrored, RestoreTarget, Restored, StateLine, difference,
@@ -64,9 +73,13 @@ pub use mirror::{
 pub use opens::{EscrowedNames, OpenDepth, Opened, escrowed_names, prove_opens};
 pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
-pub use reencrypt::{OldSnapshot, ReencryptRules, Reencrypted, needs_reencryption, reencrypt};
+pub use reencrypt::{Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
-pub use restore::{Imported, LineOutput, LineSource, Prepared, SentLines, import_lines};
+pub use restore::{
+    CountDifference, Counted, DamagedFile, Drift, Guard, Guarded, Imported, LineOutput, LineSource, Lossy,
+    LostTypes, PlannedFiles, PlannedTable, Prepared, RestorePlan, Safety, SafetySnapshot, SentLines,
+    compare_counts, drift, import_content, import_lines, perform_guarded, plan_restore, too_old,
+};
 pub use secrets::{
     ListedSecret, SecretChanges, SecretValue, SecretsOrigin, SecretsRestore, StoredSecrets, WatchJob,
     Watched, compare_secrets, list_secrets, plan_secrets_restore, read_secrets, restore_secrets,
