@@ -12,6 +12,7 @@ use crate::{
     lines::{Line, Lines, Stop},
     name::EntryName,
     record::{Method, Promise},
+    taker::LineTaker,
 };
 
 /// One entry of the ZIP while its content passes.
@@ -98,6 +99,7 @@ impl Entry {
         content: &[u8],
         lines: &mut Lines,
         book: &mut Book,
+        taker: &mut LineTaker,
     ) -> Result<(), ArchiveError> {
         self.size_bytes += content.len() as u64;
         self.crc32.update(content);
@@ -106,7 +108,11 @@ impl Entry {
             return Ok(());
         }
         let (name, facts, mark) = (&self.name, &mut self.facts, &mut self.mark);
-        lines.push(content, |line| take_line(name, facts, mark, book, line)).map_err(|stop| match stop {
+        let each = |line: Line<'_>| {
+            taker.take(name, line.text);
+            take_line(name, facts, mark, book, line)
+        };
+        lines.push(content, each).map_err(|stop| match stop {
             Stop::Refused(error) => error,
             Stop::TooLong(line) => ArchiveError::LineTooLong {
                 entry: name.full.clone(),
@@ -152,9 +158,13 @@ impl Entry {
         lines: &mut Lines,
         book: &mut Book,
         index: &mut IndexWriter,
+        taker: &mut LineTaker,
     ) -> Result<(), ArchiveError> {
         let (name, facts, mark) = (&self.name, &mut self.facts, &mut self.mark);
-        lines.finish(|line| take_line(name, facts, mark, book, line))?;
+        lines.finish(|line| {
+            taker.take(name, line.text);
+            take_line(name, facts, mark, book, line)
+        })?;
         if let Some(point) = self.take_resume_point() {
             index.resume(&self.name.full, point);
         }

@@ -31,6 +31,7 @@ mod reader;
 mod record;
 mod sealed;
 pub mod signature;
+mod taker;
 mod zip_entry;
 mod zip_record;
 mod zip_writer;

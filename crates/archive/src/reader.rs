@@ -16,6 +16,7 @@ use crate::{
         self, CENTRAL, CentralFixed, DESCRIPTOR_WINDOW, Directory, END, LOCAL, LOCATOR, LocalFixed, Method,
         Place, ZIP64_END,
     },
+    taker::LineTaker,
 };
 
 /// Entries other than tables and stored files (the README) may inflate to this much, bytes.
@@ -44,6 +45,7 @@ pub struct Reader {
     inflater: Inflater,
     lines: Lines,
     entry: Option<Entry>,
+    taker: LineTaker,
     book: Book,
     index: IndexWriter,
     content_bytes: u64,
@@ -107,6 +109,7 @@ impl Reader {
             inflater: Inflater::new(),
             lines: Lines::new(options.max_line_bytes),
             entry: None,
+            taker: LineTaker::default(),
             book: Book::new(options.max_tables, ledger),
             index: IndexWriter::new(),
             content_bytes: 0,
@@ -118,6 +121,13 @@ impl Reader {
             zip64_end: None,
             options,
         }
+    }
+
+    /// Hands every document of a user table to `take` as it passes: component path, table, and its line without line feed.
+    /// It has not been checked then, and is none of a ZIP that can be trusted until [`Reader::finish`].
+    #[must_use]
+    pub fn with_lines(self, take: impl FnMut(&str, &str, &[u8]) + Send + 'static) -> Self {
+        Self { taker: LineTaker::new(take), ..self }
     }
 
     /// Takes in the next bytes of the ZIP; chunks may have any size. After an error the reader is of no more use.
@@ -290,7 +300,7 @@ impl Reader {
                 (step.consumed, &self.inflater.output()[..step.produced], step.ended)
             };
         entry.compressed_bytes += consumed as u64;
-        entry.take(content, &mut self.lines, &mut self.book)?;
+        entry.take(content, &mut self.lines, &mut self.book, &mut self.taker)?;
         self.content_bytes += content.len() as u64;
         self.position += consumed as u64;
         *input = &input[consumed..];
@@ -378,7 +388,7 @@ impl Reader {
         let facts = (entry.flags, entry.method.number(), crc32);
         absorb(&mut self.seen, entry.name.full.as_bytes(), facts, place);
         self.directory.entries += 1;
-        entry.finish(&mut self.lines, &mut self.book, &mut self.index)?;
+        entry.finish(&mut self.lines, &mut self.book, &mut self.index, &mut self.taker)?;
         Ok(State::Signature(Expected::Entry))
     }
 

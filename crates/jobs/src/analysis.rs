@@ -28,7 +28,12 @@ enum State {
 impl Analysis {
     /// Begins to analyse an export.
     pub(crate) fn new(options: Options) -> Self {
-        Self { batch: Vec::new(), batch_bytes: 0, state: State::Idle(Box::new(Reader::new(options))) }
+        Self::of(Reader::new(options))
+    }
+
+    /// Begins to analyse an export with a reader of the caller's own.
+    pub(crate) fn of(reader: Reader) -> Self {
+        Self { batch: Vec::new(), batch_bytes: 0, state: State::Idle(Box::new(reader)) }
     }
 
     /// Takes the next bytes; gives the bytes of the index that are ready, often none.
