@@ -1,6 +1,7 @@
 //! Data on its way out: what is stored becomes an export again, or lines of one table of it, with the shared files put back
 //! and the rules applied. Everything that gives content away goes through here, so that nothing leaves past a rule.
 
+mod components;
 mod documents;
 mod entry;
 mod files;
@@ -16,10 +17,8 @@ mod zip;
 
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
-use convault_archive::{
-    EntryContent, Frame, FrameKind, Index, NamesKey, RangedReader, encryption::Identities,
-};
-use convault_core::{EntryKind, IndexEntry, IndexLine, Manifest, ObjectRole, Store, TableRef};
+use convault_archive::{EntryContent, Frame, Index, NamesKey, RangedReader, encryption::Identities};
+use convault_core::{EntryKind, IndexEntry, Manifest, ObjectRole, Store, TableRef};
 
 pub use self::{
     documents::Lines,
@@ -86,27 +85,6 @@ impl<'a> Content<'a> {
     /// Stored bytes read so far: of the index, of the ZIP, and of shared files with their list.
     pub fn read_bytes(&self) -> u64 {
         self.stored.read_bytes.load(Ordering::Relaxed)
-    }
-
-    /// The user tables that leave, those of the root first. Of the index only what does not describe stored files is read.
-    pub async fn tables(&self) -> Result<Vec<TableRef>, JobError> {
-        let mut tables = Vec::new();
-        let index = self.index().await?;
-        // A frame has stored files and nothing else, or none.
-        let of_files = |frame: &&Frame| frame.first.as_deref().is_some_and(is_file);
-        let entries = index.frames().iter().filter(|frame| frame.kind == FrameKind::Entries);
-        for frame in entries.filter(|frame| !of_files(frame)) {
-            for line in index.lines(frame).await.map_err(|error| self.stored.unread(error))? {
-                if let IndexLine::Entry(entry) = line
-                    && let (EntryKind::Documents, Some(table)) = (entry.kind, entry.table)
-                {
-                    tables.push(TableRef::new(entry.component, table));
-                }
-            }
-        }
-        tables.retain(|table| self.stored.rules.takes_table(table));
-        tables.sort_unstable();
-        Ok(tables)
     }
 
     /// Hands over what the index says of every entry of the stored ZIP, in its order, whatever the rules say. Stored files
@@ -204,10 +182,4 @@ impl<'a> Content<'a> {
 
 fn documents_name(table: &TableRef) -> String {
     format!("{}{}/documents.jsonl", component_prefix(&table.component), table.table)
-}
-
-/// Whether the entry of that name is a stored file.
-fn is_file(name: &str) -> bool {
-    let in_storage = name.starts_with("_storage/") || name.contains("/_storage/");
-    in_storage && !name.ends_with("/documents.jsonl")
 }

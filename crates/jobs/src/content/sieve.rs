@@ -25,7 +25,6 @@ pub(super) struct Sieve<'c> {
 #[derive(Debug)]
 pub(super) enum Keeps<'c> {
     All,
-    None,
     /// All but those with one of these ids.
     Without(&'c HashSet<&'c str>),
     /// Those with one of these names.
@@ -65,7 +64,6 @@ impl<'c> Sieve<'c> {
     fn keeps(&mut self, line: &[u8]) -> Result<bool, LineProblem> {
         match &mut self.keeps {
             Keeps::All => Ok(true),
-            Keeps::None => Ok(false),
             Keeps::Without(ids) => {
                 let line = Line::parse(line)?;
                 let id = line.text(&["_id"]).ok_or(LineProblem::NoId)?;
