@@ -81,6 +81,17 @@ impl RunContext {
         (self.events)(event);
     }
 
+    /// The same run, for a part of it that has an end of its own: that end is not told, since nothing may follow it.
+    pub(crate) fn within(&self) -> Self {
+        let tell = Arc::clone(&self.events);
+        let events = move |event| {
+            if !matches!(event, RunEvent::Finished { .. }) {
+                tell(event);
+            }
+        };
+        Self { events: Arc::new(events), ..self.clone() }
+    }
+
     /// Tells that a step begins.
     pub fn phase(&self, phase: RunPhase) {
         tracing::debug!(?phase, "step begins");

@@ -1,11 +1,30 @@
-//! Brings stored content into a deployment: an import is prepared, which changes nothing, and then performed.
+//! Brings stored content into a deployment. [`plan_restore`] says what would happen; [`import_content`] and
+//! [`import_lines`] prepare an import, which changes nothing; [`perform_guarded`] performs it, once nothing can be lost.
 
+mod compare;
+mod damaged;
+mod drift;
+mod guard;
+mod import;
 mod lines;
+mod lossy;
+mod plan;
 mod prepared;
 mod progress;
+mod safety;
+mod surrounded;
 mod upload;
 
 pub use self::{
+    compare::{CountDifference, Counted, compare_counts},
+    damaged::DamagedFile,
+    drift::{Drift, drift},
+    guard::{Guard, Guarded, perform_guarded},
+    import::import_content,
     lines::{LineOutput, LineSource, SentLines, import_lines},
+    lossy::{Lossy, LostTypes},
+    plan::{PlannedFiles, PlannedTable, RestorePlan, plan_restore, too_old},
     prepared::{Imported, Prepared},
+    safety::{Safety, SafetySnapshot},
+    surrounded::read_surrounding,
 };

@@ -6,13 +6,13 @@ use super::{
     progress::{Followed, cancel},
     upload::{Feed, upload},
 };
-use crate::{JobError, RunContext};
+use crate::{JobError, Outgone, RunContext};
 
 /// Content that a deployment has, and has read through. Nothing of it is in place, until [`Prepared::perform`]; where
 /// that does not come, [`Prepared::cancel`] has to. Dropped without either it waits there for ever and changes nothing.
 #[derive(Debug)]
 #[must_use = "an import that is neither performed nor cancelled waits for ever"]
-pub struct Prepared<S> {
+pub struct Prepared<S = Outgone> {
     /// What was uploaded.
     pub outgone: S,
     /// What the server says will be made and deleted; text for people.
@@ -25,11 +25,18 @@ pub struct Prepared<S> {
 
 /// Content that is in place.
 #[derive(Debug)]
-pub struct Imported<S> {
+pub struct Imported<S = Outgone> {
     /// What was imported.
     pub outgone: S,
     /// Documents written, as the deployment counts them: stored files are not among them.
     pub documents: u64,
+}
+
+impl<S> Prepared<S> {
+    /// What the deployment knows it by.
+    pub(super) fn id(&self) -> &ImportId {
+        &self.id
+    }
 }
 
 impl<S: Send> Prepared<S> {
