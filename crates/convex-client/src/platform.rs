@@ -33,7 +33,7 @@ pub struct DefaultsPage {
 /// The platform's API: where a deploy key belongs, and, with an access token in its place, what is set for a project.
 #[derive(Debug, Clone)]
 pub struct Platform {
-    http: Http,
+    pub(crate) http: Http,
     key: Secret,
 }
 

@@ -1,9 +1,7 @@
 //! Uploads, and the imports that they become: each once, whatever is lost on the way.
 
 use bytes::Bytes;
-use convault_core::{
-    ImportKind, ImportMode, ImportRequest, ImportStatus, Target as _, TargetErrorKind,
-};
+use convault_core::{ImportKind, ImportMode, ImportRequest, ImportStatus, Target as _, TargetErrorKind};
 use convault_simulator::{Fault, FaultKind};
 
 use crate::bench::{Bench, PART_BYTES, crm_zip, exported, request};
