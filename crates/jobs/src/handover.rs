@@ -2,13 +2,16 @@
 
 mod columns;
 mod csv;
+mod hand_over;
 mod json_lines;
 mod outlet;
 mod receiver;
 
+pub(crate) use self::outlet::failed;
 pub use self::{
     columns::{Column, Columns},
     csv::{Csv, RULES as CSV_RULES},
+    hand_over::{HandedOver, hand_over},
     json_lines::JsonLines,
     outlet::Outlet,
     receiver::{Made, Receiver},

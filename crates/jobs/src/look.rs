@@ -1,7 +1,11 @@
 //! Looks into stored snapshots without downloading them: for documents, for what became of one, for what changed.
 
 mod changes;
+mod diff;
+mod find;
+mod history;
 mod id;
+mod lookup;
 mod merge;
 mod path;
 mod token;
@@ -9,8 +13,18 @@ mod wanted;
 
 pub use self::{
     changes::{FieldChange, changes},
+    diff::{DocumentDifference, TableDifference, diff},
+    find::{Looked, find_documents},
+    history::{Life, LifeStep},
     id::table_number,
+    lookup::{Lookup, tables_of},
     path::{FieldPath, ParseFieldPathError},
     token::{Token, members},
     wanted::{FieldValue, Wanted},
+};
+pub(crate) use self::{
+    diff::Side,
+    find::no_table,
+    merge::{Held, Meeting, Merge, TableLines},
+    token::id_of,
 };

@@ -1,0 +1,10 @@
+//! Brings single documents, tables, stored files or fields of documents back: to files, or into a deployment.
+
+mod choice;
+mod patch;
+mod to_file;
+
+pub use self::{
+    choice::{Choice, Chosen, choose},
+    to_file::{Written, recover_to_file},
+};
