@@ -105,6 +105,16 @@ pub enum JobError {
         /// How many there may be.
         most: usize,
     },
+    /// More documents were chosen one by one than are held.
+    #[error(
+        "more than {most_bytes} bytes of documents of {table} are chosen; ask for fewer, or for the whole table"
+    )]
+    TooMuchChosen {
+        /// The table.
+        table: String,
+        /// How much there may be.
+        most_bytes: usize,
+    },
     /// A table that is to be masked and cannot be.
     #[error(
         "{table} cannot be masked: {why}; take its masks out of the settings, or choose a newer snapshot"

@@ -35,6 +35,7 @@ mod proof;
 mod prune;
 mod read;
 mod rebuild;
+mod recover;
 mod reencrypt;
 mod repair;
 mod repository;
@@ -60,10 +61,14 @@ pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use destination::{Destination, Encryption, ORPHAN_GRACE};
 pub use download::{Downloaded, content_to_file, download, download_to_file, entry_to_file};
 pub use error::{JobError, chain};
-pub use handover::{CSV_RULES, Column, Columns, Csv, JsonLines, Made, Outlet, Receiver};
+pub use handover::{
+    CSV_RULES, Column, Columns, Csv, HandedOver, JsonLines, Made, Outlet, Receiver, hand_over,
+};
 pub use lease::{Attempt, HeldLease, Leases};
 pub use look::{
-    FieldChange, FieldPath, FieldValue, ParseFieldPathError, Token, Wanted, changes, members, table_number,
+    DocumentDifference, FieldChange, FieldPath, FieldValue, Life, LifeStep, Looked, Lookup,
+    ParseFieldPathError, TableDifference, Token, Wanted, changes, diff, find_documents, members,
+    table_number, tables_of,
 };
 pub use mark::{MarkRequest, mark};
 pub use mirror::{
@@ -73,12 +78,14 @@ pub use mirror::{
 pub use opens::{EscrowedNames, OpenDepth, Opened, escrowed_names, prove_opens};
 pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
+pub use recover::{Choice, Chosen, Written, choose, recover_to_file};
 pub use reencrypt::{Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
 pub use restore::{
     CountDifference, Counted, DamagedFile, Drift, Guard, Guarded, Imported, LineOutput, LineSource, Lossy,
     LostTypes, PlannedFiles, PlannedTable, Prepared, RestorePlan, Safety, SafetySnapshot, SentLines,
-    compare_counts, drift, import_content, import_lines, perform_guarded, plan_restore, too_old,
+    compare_counts, drift, import_content, import_lines, perform_guarded, plan_restore, read_surrounding,
+    too_old,
 };
 pub use secrets::{
     ListedSecret, SecretChanges, SecretValue, SecretsOrigin, SecretsRestore, StoredSecrets, WatchJob,
