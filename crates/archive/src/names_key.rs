@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use convault_core::{Secret, Sha256};
+use convault_core::{KeyedHash, Secret, Sha256};
 use ring::hmac;
 
 /// Bytes of the key.
@@ -59,6 +59,12 @@ impl NamesKey {
         }
         let tag = context.sign();
         Sha256(tag.as_ref().try_into().expect("a tag of HMAC-SHA-256 has 32 bytes"))
+    }
+}
+
+impl KeyedHash for NamesKey {
+    fn hash(&self, purpose: &str, parts: &[&[u8]]) -> Sha256 {
+        self.hash(purpose, parts)
     }
 }
 

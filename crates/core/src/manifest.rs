@@ -222,6 +222,10 @@ pub struct Rewritten {
     pub manifest_sha256: Sha256,
     /// Why.
     pub reason: String,
+    /// Documents that were left out.
+    pub documents: u64,
+    /// Stored files that were left out.
+    pub files: u64,
 }
 
 /// The manifest of one snapshot in one destination.

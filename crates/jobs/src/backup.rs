@@ -13,6 +13,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     Destination, JobError, PruneRules, RunContext, contents,
+    erasure::{complete_by_copy, newest_stated},
     error::chain,
     group::{Delivery, Group},
     judged::judge,
@@ -95,6 +96,8 @@ pub(crate) struct Run {
     pub(crate) warnings: Vec<String>,
     pub(crate) lost: Vec<DestinationResult>,
     read_bytes: u64,
+    /// The newest entry of the erasure ledger when it began.
+    erasure: u64,
 }
 
 /// Runs the job once, and always comes back with what became of it: the error, if there was one, is its message.
@@ -105,7 +108,13 @@ pub async fn backup(
     destinations: &[Destination],
     context: &RunContext,
 ) -> RunRecord {
-    let mut run = Run { started: context.clock.now(), warnings: Vec::new(), lost: Vec::new(), read_bytes: 0 };
+    let mut run = Run {
+        started: context.clock.now(),
+        warnings: Vec::new(),
+        lost: Vec::new(),
+        read_bytes: 0,
+        erasure: 0,
+    };
     let record = match Box::pin(make(job, source, destinations, &mut run, context)).await {
         Ok(record) => record,
         Err(error) => {
@@ -185,6 +194,7 @@ async fn make(
         Ok(ready) => ready,
         Err(done) => return Ok(record(job, run, nothing_due(&run.lost), done, context)),
     };
+    run.erasure = look_at_erasures(job, &ready, run, context).await;
     // No export is asked for that nobody would take.
     if !ready.iter().any(|ready| takes(ready, job, context.clock.now(), context)) {
         let text =
@@ -237,6 +247,26 @@ async fn make(
     made.warnings.clone_from(&run.warnings);
     made.finished = Some(context.clock.now());
     Ok(made)
+}
+
+/// The newest entry of the erasure ledger, by its listing and by what manifests say of it, which takes no key. Entries
+/// that a destination lacks are brought there where that takes none either; what is left to do is told.
+async fn look_at_erasures(job: &BackupJob, ready: &[Ready], run: &mut Run, context: &RunContext) -> u64 {
+    let destinations: Vec<&Destination> = ready.iter().map(|ready| &ready.destination).collect();
+    let (listed, told) = complete_by_copy(&job.deployment, &destinations).await;
+    for text in told {
+        warn(run, context, text);
+    }
+    let stated = ready.iter().map(|ready| newest_stated(&ready.survey)).max().unwrap_or(0);
+    if listed < stated {
+        let text = format!(
+            "the erasure ledger ends at {listed}, and manifests speak of {stated} entries: nothing of {} can be read until \
+             the others are back",
+            job.deployment
+        );
+        warn(run, context, text);
+    }
+    listed.max(stated)
 }
 
 /// Writes the start record wherever the snapshot is taken, and looks again. Gives the destinations that still take it, or,
@@ -376,8 +406,7 @@ async fn snapshot(
     }
     tell_changes(job, surrounded.secrets.as_ref(), ready, context).await;
     context.phase(RunPhase::Manifest);
-    let mut manifest =
-        manifest(job, preflight, &ready[0].repository, export, &transferred, run.started, context);
+    let mut manifest = manifest(job, preflight, &ready[0].repository, export, &transferred, run, context);
     if let Some(files) = &files {
         manifest = files.told_in(manifest);
     }
@@ -479,7 +508,7 @@ fn manifest(
     repository: &RunId,
     export: &Export,
     transferred: &Transferred,
-    started: Timestamp,
+    run: &Run,
     context: &RunContext,
 ) -> Manifest {
     let findings = &transferred.found.findings;
@@ -494,7 +523,7 @@ fn manifest(
         keep_until: job.keep_until,
         job: Some(job.job.clone()),
         due: job.due,
-        started,
+        started: run.started,
         snapshot_ts_ns: export.snapshot_ts_ns,
         source: SourceFacts {
             instance: preflight.instance.clone(),
@@ -517,7 +546,7 @@ fn manifest(
         verification: Verification { at: context.clock.now(), checks: crate::coverage::checks(job.files) },
         verdict: Verdict::Good,
         fence: context.fence(),
-        erasure: 0,
+        erasure: run.erasure,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     access::not_opened,
     analysis::Analysis,
     contents, coverage,
+    erasure::{newest_listed, newest_stated},
     group::{Group, Outline, Sending},
     judged::judge,
     keyed::Naming,
@@ -69,7 +70,9 @@ impl Rebuild<'_> {
         objects.extend(objects_of_files(self.destination.store.as_ref(), &folder.objects).await?);
         let manifest =
             self.compose(id, layout, folder.start.as_ref(), snapshot_ts_ns, &read.findings, objects, now);
-        Ok(self.judged(manifest, &read.findings, sealed))
+        let erasure = newest_listed(self.destination, layout.deployment()).await?;
+        let erasure = erasure.max(newest_stated(self.survey));
+        Ok(self.judged(Manifest { erasure, ..manifest }, &read.findings, sealed))
     }
 
     fn hopeless(&self, id: &SnapshotId, why: &str) -> JobError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use convault_archive::encryption::Identities;
 use convault_core::{Clock as _, DeploymentName, Keep, SnapshotId, SystemClock};
 use convault_jobs::{
-    Destination, JobError, OldSnapshot, PruneRules, ReencryptRules, Reencrypted, chain, needs_reencryption,
+    AnewRules, Destination, JobError, OldSnapshot, PruneRules, Reencrypted, chain, needs_reencryption,
 };
 use convault_settings::Settings;
 use jiff::tz::TimeZone;
@@ -92,8 +92,8 @@ async fn choose(
     Ok(chosen)
 }
 
-fn rules(settings: &Settings, keep_old: bool) -> ReencryptRules {
-    ReencryptRules {
+fn rules(settings: &Settings, keep_old: bool) -> AnewRules {
+    AnewRules {
         version: VERSION.to_owned(),
         upload_memory_bytes: settings.daemon.upload_memory_bytes,
         stall_limit: settings.daemon.stall_limit,
@@ -111,7 +111,7 @@ async fn one(
     deployment: &DeploymentName,
     id: &SnapshotId,
     identities: &Identities,
-    rules: &ReencryptRules,
+    rules: &AnewRules,
     progress: &Arc<Progress>,
 ) -> Result<Reencrypted, JobError> {
     // Each is a run of its own, whose identifier the new snapshot has.

@@ -85,9 +85,11 @@ pub struct CertifiedCopy {
     /// The snapshot in whose place it is, with the SHA-256 of that one's manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place_of: Option<(SnapshotId, Sha256)>,
-    /// Documents that were removed, or are held back, by table.
+    /// Documents and stored files that were removed, in this copy and in those it is in place of.
+    pub removed: (u64, u64),
+    /// Documents that were removed just now, or are held back, by table.
     pub documents: BTreeMap<TableRef, u64>,
-    /// Stored files that were removed, or are held back, by component.
+    /// Stored files that were removed just now, or are held back, by component.
     pub files: BTreeMap<String, u64>,
 }
 
@@ -175,6 +177,10 @@ impl CertifiedCopy {
             ),
             format!("     manifest SHA-256 {}", self.manifest_sha256),
         ];
+        if self.removed != (0, 0) {
+            let (documents, files) = self.removed;
+            lines.push(format!("     removed in all: {documents} document(s), {files} stored file(s)"));
+        }
         lines
             .extend(self.documents.iter().map(|(table, count)| format!("     {table}: {count} document(s)")));
         lines.extend(self.files.iter().map(|(component, count)| match component.as_str() {

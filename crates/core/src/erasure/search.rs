@@ -99,20 +99,18 @@ impl ErasureSearch {
 
     fn is_worth_reading(&self, name: &TableRef) -> bool {
         let table = &self.tables[name];
-        match &table.read_with {
-            Some(then) => *then != self.inputs(name),
-            None => {
-                let follows = |cascade: &&Cascade| cascade.to == *name && cascade.side == CascadeSide::To;
-                let is_followed = |cascade: &Cascade| {
-                    let from = &self.tables[&cascade.from];
-                    !from.ids.is_empty() || !from.known.is_empty()
-                };
-                !table.ids.is_empty()
-                    || !table.values.is_empty()
-                    || !table.known.is_empty()
-                    || self.cascades.iter().filter(follows).any(is_followed)
-            }
+        if let Some(then) = &table.read_with {
+            return *then != self.inputs(name);
         }
+        let follows = |cascade: &&Cascade| cascade.to == *name && cascade.side == CascadeSide::To;
+        let is_followed = |cascade: &Cascade| {
+            let from = &self.tables[&cascade.from];
+            !from.ids.is_empty() || !from.known.is_empty()
+        };
+        !table.ids.is_empty()
+            || !table.values.is_empty()
+            || !table.known.is_empty()
+            || self.cascades.iter().filter(follows).any(is_followed)
     }
 
     /// Everything that decides which documents of a table are to be erased, in numbers that only grow.

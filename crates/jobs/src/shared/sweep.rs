@@ -78,6 +78,29 @@ pub(crate) async fn plan_files(
     Ok(plan)
 }
 
+/// How many file objects no snapshot needs, however young they are; no more than a list holds are counted.
+pub(crate) async fn unneeded(
+    destination: &Destination,
+    layout: &Layout,
+    survey: &Survey,
+    now: Timestamp,
+    context: &RunContext,
+) -> Result<u64, JobError> {
+    let at_once = Destination { orphan_grace: Duration::ZERO, ..destination.clone() };
+    let look = Look { destination: &at_once, layout, refs: refs_of(survey)?, lists: &[], now, context };
+    let mut plan = FilesPlan::default();
+    let mut objects = destination.store.list(&layout.files_prefix());
+    let mut piece = Vec::new();
+    while let Some(object) = context.or_stop(objects.try_next()).await?? {
+        piece.extend(look.old(&object));
+        if piece.len() == PIECE {
+            look.through(&mut piece, &mut plan).await?;
+        }
+    }
+    look.through(&mut piece, &mut plan).await?;
+    Ok(plan.condemn.len() as u64)
+}
+
 /// The objects of refs of every folder, whatever its state: what might be needed is needed.
 fn refs_of(survey: &Survey) -> Result<Vec<ObjectInfo>, JobError> {
     let mut refs = Vec::new();

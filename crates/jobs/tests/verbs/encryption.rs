@@ -12,8 +12,8 @@ use convault_core::{
     TableNames, Verdict,
 };
 use convault_jobs::{
-    Access, BackupJob, Destination, Encryption, JobError, OldSnapshot, PruneRules, ReencryptRules,
-    Reencrypted, RepairRules, StoredEntry, VerifyDepth,
+    Access, AnewRules, BackupJob, Destination, Encryption, JobError, OldSnapshot, PruneRules, Reencrypted,
+    RepairRules, VerifyDepth,
 };
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
@@ -359,7 +359,7 @@ async fn one_entry_is_read_by_what_it_takes_and_no_more() {
     let tables = [("invoices", 400_000), ("patients", 2000), ("mailer/letters", 50)];
     let zip = of_tables(&tables);
     assert!(zip.len() > 2 << 20, "{}", zip.len());
-    good(&FakeSource::of(zip), &to).await;
+    good(&FakeSource::of(zip.clone()), &to).await;
     for (store, identities) in [(&stores[0], None), (&stores[1], Some(&anna.identities))] {
         let manifest = only_snapshot(store).await;
         for (name, full, lines) in [
@@ -369,22 +369,34 @@ async fn one_entry_is_read_by_what_it_takes_and_no_more() {
         ] {
             let counting = crate::counting::Counting::new(store);
             let context = Run::new().context;
-            let entry = StoredEntry::find(&counting, &manifest, name, identities).await.unwrap();
-            assert_eq!(entry.entry().name, full);
+            let rules = Rules::default();
+            let content = Content::new(&counting, &manifest, identities, &rules, &context);
+            let entry = content.entry(name).await.unwrap();
+            assert_eq!(entry.name(), full);
             let mut output = Vec::new();
-            entry.write(&mut output, "memory", &context).await.unwrap();
+            entry.write(&mut output, "memory").await.unwrap();
             assert_eq!(String::from_utf8(output).unwrap().lines().count(), lines, "{name}");
-            let compressed = entry.entry().compressed_bytes;
+            assert_eq!(content.read_bytes(), counting.read_bytes());
+            let compressed = compressed_bytes(&zip, full);
             // Two headers and last chunks, the index's directory and one frame of it, and chunks at both ends.
             let most = compressed + (2 << 10) * 2 + 2 * (64 << 10) + (64 << 10) + (16 << 10) + 3 * (64 << 10);
             assert!(counting.read_bytes() <= most, "{name}: {} of at most {most}", counting.read_bytes());
         }
-        let error = StoredEntry::find(store, &manifest, "nobody", identities).await.unwrap_err();
+        let (rules, context) = (Rules::default(), Run::new().context);
+        let content = Content::new(store, &manifest, identities, &rules, &context);
+        let error = content.entry("nobody").await.unwrap_err();
         assert!(error.to_string().contains("`nobody`"), "{error}");
     }
     let manifest = only_snapshot(&stores[1]).await;
-    let error = StoredEntry::find(&stores[1], &manifest, "patients", None).await.unwrap_err();
+    let (rules, context) = (Rules::default(), Run::new().context);
+    let error =
+        Content::new(&stores[1], &manifest, None, &rules, &context).entry("patients").await.unwrap_err();
     assert!(matches!(error, JobError::Encrypted { .. }), "{error}");
+}
+
+fn compressed_bytes(zip: &[u8], name: &str) -> u64 {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(zip)).unwrap();
+    zip.by_name(name).unwrap().compressed_size()
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,10 +405,10 @@ async fn a_stored_file_is_found_by_its_id() {
     let store = memory("anna");
     good(&FakeSource::of(sound(TWO_PARTS)), &[encrypted(&store, &[&anna])]).await;
     let manifest = only_snapshot(&store).await;
-    let entry =
-        StoredEntry::find(&store, &manifest, crate::export::FILE_ID, Some(&anna.identities)).await.unwrap();
+    let (rules, context) = (Rules::default(), Run::new().context);
+    let content = Content::new(&store, &manifest, Some(&anna.identities), &rules, &context);
     let mut output = Vec::new();
-    entry.write(&mut output, "memory", &Run::new().context).await.unwrap();
+    content.entry(crate::export::FILE_ID).await.unwrap().write(&mut output, "memory").await.unwrap();
     assert_eq!(output.len(), TWO_PARTS);
 }
 
@@ -489,8 +501,8 @@ async fn a_manifest_of_what_is_encrypted_is_made_again_with_an_identity_only() {
     }
 }
 
-fn reencrypt_rules(keep_old: bool) -> ReencryptRules {
-    ReencryptRules {
+fn reencrypt_rules(keep_old: bool) -> AnewRules {
+    AnewRules {
         version: "0.0.0".to_owned(),
         upload_memory_bytes: job().upload_memory_bytes,
         stall_limit: job().stall_limit,
