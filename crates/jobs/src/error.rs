@@ -325,6 +325,28 @@ pub enum JobError {
         /// Why, and the remedy.
         why: String,
     },
+    /// A drill must not write there.
+    #[error("{why}")]
+    MayNotDrill {
+        /// Why not, and the remedy.
+        why: String,
+    },
+    /// There is nothing to drill with.
+    #[error(
+        "there is no good snapshot of {deployment} to practise with; `convault list {deployment}` shows what is there"
+    )]
+    NoGoodSnapshot {
+        /// The deployment.
+        deployment: DeploymentName,
+    },
+    /// A scratch deployment could not be had.
+    #[error("there is no scratch deployment to restore into: {what}")]
+    Scratch {
+        /// Why, and the remedy.
+        what: String,
+        /// Whether the same is worth trying again.
+        is_transient: bool,
+    },
     /// A task of the run ended in a panic: a bug.
     #[error("a part of the run ended unexpectedly; please report this: {0}")]
     Bug(String),
@@ -344,6 +366,7 @@ impl JobError {
             Self::Store(error) => error.kind == StoreErrorKind::Transient,
             Self::Surrounding(error) => error.kind == SurroundingErrorKind::Transient,
             Self::Target(error) => error.kind == TargetErrorKind::Transient,
+            Self::Scratch { is_transient, .. } => *is_transient,
             Self::Archive(_) | Self::AllDestinationsFailed(_) | Self::Stalled | Self::LeaseLost { .. } => {
                 true
             }

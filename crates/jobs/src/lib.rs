@@ -16,6 +16,7 @@ mod coordinate;
 mod coverage;
 mod destination;
 mod download;
+mod drill;
 pub mod erasure;
 mod error;
 mod fan_out;
@@ -60,6 +61,10 @@ pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use destination::{Destination, Encryption, ORPHAN_GRACE};
 pub use download::{Downloaded, content_to_file, download, download_to_file, entry_to_file};
+pub use drill::{
+    Connect, Drill, DrillRecord, DrillSource, Drilled, Pages, PlatformScratch, Reached, SCRATCH_KEY_ACTIONS,
+    Scratch, ScratchDeployment, ScratchMarked, drill, newest_drills, prepare_scratch,
+};
 pub use error::{JobError, chain};
 pub use handover::{
     CSV_RULES, Column, Columns, Csv, HandedOver, JsonLines, Made, Outlet, Receiver, hand_over,

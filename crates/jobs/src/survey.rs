@@ -148,6 +148,9 @@ pub struct Survey {
     pub(crate) filed: Vec<(String, ObjectInfo)>,
     /// Every prune record there is, readable or not.
     pub(crate) prune_objects: Vec<ObjectInfo>,
+    /// What drills have proven. It stays when its snapshot goes, since it tells what could be restored then, and says
+    /// nothing of whether there ever was a snapshot.
+    pub(crate) drills: Vec<ObjectInfo>,
 }
 
 impl Survey {
@@ -175,7 +178,8 @@ impl Survey {
             .iter()
             .flat_map(|folder| &folder.objects)
             .chain(self.filed.iter().map(|(_, object)| object))
-            .chain(&self.prune_objects);
+            .chain(&self.prune_objects)
+            .chain(&self.drills);
         all.fold((0, 0), |(number, bytes), object| (number + 1, bytes + object.size_bytes))
     }
 
@@ -197,9 +201,10 @@ pub async fn survey(
     let store = destination.store.as_ref();
     let mut contents = by_folder(store, &layout.snapshots_prefix()).await?;
     let marks = by_folder(store, &layout.marks_prefix()).await?;
-    let proofs = by_folder(store, &layout.proofs_prefix()).await?;
+    let mut proofs = by_folder(store, &layout.proofs_prefix()).await?;
+    let drills = take_drills(&mut proofs);
     let prune_objects: Vec<ObjectInfo> = store.list(&layout.prunes_prefix()).try_collect().await?;
-    let mut survey = Survey { prune_objects, ..Survey::default() };
+    let mut survey = Survey { prune_objects, drills, ..Survey::default() };
     survey.prunes = read_prunes(destination, deployment, &survey.prune_objects).await?;
     for id in marks.keys().chain(proofs.keys()) {
         // What was said of a snapshot whose folder is gone still shows that there was one.
@@ -233,6 +238,20 @@ pub async fn survey(
     survey.filed =
         filed.flat_map(|(id, objects)| objects.into_iter().map(move |object| (id.clone(), object))).collect();
     Ok(survey)
+}
+
+/// Takes the proofs of drills, and their signatures, out of those of verifies.
+fn take_drills(proofs: &mut BTreeMap<String, Vec<ObjectInfo>>) -> Vec<ObjectInfo> {
+    let is_drill = |object: &ObjectInfo| {
+        let key = object.key.strip_suffix(Layout::SIGNATURE_SUFFIX).unwrap_or(&object.key);
+        key.ends_with(Layout::DRILL_PROOF_SUFFIX)
+    };
+    let mut drills = Vec::new();
+    for objects in proofs.values_mut() {
+        drills.extend(objects.extract_if(.., |object| is_drill(object)));
+    }
+    proofs.retain(|_, objects| !objects.is_empty());
+    drills
 }
 
 fn has_signed_word(marks: Option<&Vec<ObjectInfo>>, proofs: Option<&Vec<ObjectInfo>>) -> bool {

@@ -195,7 +195,10 @@ fn tell_apart(
             Err(MayNotDrill::IsSource { target, source_name })
         }
         SourceIdentity::Asked { mark, is_empty, .. } => {
-            let mark = mark.as_ref().map(Option::as_ref).map_err(|()| ());
+            let mark = match mark {
+                Ok(mark) => Ok(mark.as_ref()),
+                Err(()) => Err(()),
+            };
             differs(mark, *is_empty).map_err(may_be)
         }
     }

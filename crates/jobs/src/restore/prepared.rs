@@ -34,7 +34,7 @@ pub struct Imported<S = Outgone> {
 
 impl<S> Prepared<S> {
     /// What the deployment knows it by.
-    pub(super) fn id(&self) -> &ImportId {
+    pub(crate) fn id(&self) -> &ImportId {
         &self.id
     }
 }
