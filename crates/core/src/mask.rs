@@ -32,6 +32,11 @@ pub enum MaskWith {
 }
 
 impl MaskWith {
+    /// This text, whatever was there.
+    pub fn text(text: &str) -> Self {
+        Self::Fixed(serde_json::Value::from(text).to_string())
+    }
+
     /// The JSON that takes the place of the whole value, where it does not matter what that was.
     pub fn whole(&self) -> Option<&[u8]> {
         match self {

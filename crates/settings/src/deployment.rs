@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use convault_core::{AnomalyLimits, DeploymentName, Secret};
+use convault_core::{AnomalyLimits, DeploymentName, Secret, TableRef};
 use url::Url;
 
-use crate::{anomaly, names::Names, reading::Reading, secret::read_secret, section::Section};
+use crate::{anomaly, mask, names::Names, reading::Reading, secret::read_secret, section::Section};
 
 /// One `[[deployment]]`.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct DeploymentSettings {
     pub files_at_once: u32,
     /// So many of them are begun in a second.
     pub file_rate: u32,
+    /// Tables that make it act by itself: left empty where a copy is to send nothing.
+    pub automations: Vec<TableRef>,
     /// When a snapshot is suspect.
     pub anomaly: AnomalyLimits,
 }
@@ -56,6 +58,7 @@ pub(crate) fn read(
     let provision_url = section.url(reading, "provision_url", "the key and the answer");
     let files_at_once = section.count(reading, "files_at_once", 1..MOST_FILES + 1);
     let file_rate = section.count(reading, "file_rate", 1..MOST_FILES + 1);
+    let automations = section.list(reading, "automations", mask::user_table);
     let anomaly = anomaly::read(&section.table_or_defaults(reading, "anomaly"), reading);
     Some(DeploymentSettings {
         name: name?,
@@ -69,6 +72,7 @@ pub(crate) fn read(
         provision_url,
         files_at_once: files_at_once?,
         file_rate: file_rate?,
+        automations: automations.unwrap_or_default(),
         anomaly: anomaly?,
     })
 }

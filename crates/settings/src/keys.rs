@@ -26,6 +26,10 @@ pub(crate) enum Form {
     OneOf(&'static [&'static str]),
     Secret,
     Table(&'static Keys),
+    /// One of several words, or a table.
+    WordOr(&'static [&'static str], &'static Keys),
+    /// A string, a number, `true` or `false`.
+    Plain,
     /// A table of tables, under names that are not ours.
     ByName(&'static Keys),
     Tables(&'static Keys),
@@ -55,6 +59,8 @@ impl Form {
             Self::PublicKeys => "a list of minisign public keys, each the one line beginning `RW` of a .pub file".into(),
             Self::Recipients => "a list of public keys: `age1…`, `ssh-ed25519 …` or `ssh-rsa …` each".into(),
             Self::OneOf(words) => format!("one of {}", quoted_list(words)),
+            Self::WordOr(words, keys) => format!("{}, or {}", quoted_list(words), keys.title),
+            Self::Plain => "a string, a number, `true` or `false`".into(),
             Self::Secret => "{ credential = \"NAME\" }, { file = \"PATH\" } or { env = \"NAME\" }".into(),
             Self::Table(keys) | Self::ByName(keys) => format!("a table {}", keys.title),
             Self::Tables(keys) => format!("tables {}", keys.title),
@@ -128,6 +134,7 @@ pub(crate) const LOG_FORMATS: &[&str] = &["auto", "text", "json", "journald"];
 pub(crate) const PROFILES: &[&str] = &["aws", "r2", "b2", "minio", "ceph", "garage"];
 pub(crate) const NEW_TABLES: &[&str] = &["warn", "suspect", "ignore"];
 pub(crate) const LOCK_MODES: &[&str] = &["governance", "compliance"];
+pub(crate) const MASKS: &[&str] = &["hash", "email", "null"];
 pub(crate) const FILES_MODES: &[&str] = &["inline", "shared", "none"];
 
 /// The path of the settings file; it is the one variable that stands for no key.
@@ -146,6 +153,7 @@ pub(crate) static ROOT: Keys = Keys {
         optional("surrounding", Form::Tables(&SURROUNDING)),
         optional("job", Form::Tables(&JOB)),
         optional("mirror", Form::Tables(&MIRROR)),
+        optional("mask", Form::Tables(&MASK)),
         optional("drill", Form::Tables(&DRILL)),
     ],
 };
@@ -193,6 +201,7 @@ pub(crate) static DEPLOYMENT: Keys = Keys {
         optional("provision_url", Form::Url),
         default("files_at_once", Form::Count, "8"),
         default("file_rate", Form::Count, "200"),
+        optional("automations", Form::Texts),
         optional("anomaly", Form::Table(&ANOMALY)),
     ],
 };
@@ -372,6 +381,18 @@ pub(crate) static MIRROR_FROM: Keys = Keys {
     ],
 };
 
+pub(crate) static MASK: Keys = Keys {
+    title: "[[mask]]",
+    keys: &[
+        required("deployment", Form::Name),
+        required("table", Form::Text),
+        required("field", Form::Text),
+        required("with", Form::WordOr(MASKS, &MASK_WITH)),
+    ],
+};
+
+pub(crate) static MASK_WITH: Keys = Keys { title: "with = { … }", keys: &[required("fixed", Form::Plain)] };
+
 pub(crate) static DRILL: Keys = Keys {
     title: "[[drill]]",
     keys: &[
@@ -454,7 +475,7 @@ pub(crate) static SECRET: Keys = Keys {
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 29] = [
+pub(crate) static ALL: [&Keys; 31] = [
     &ROOT,
     &DAEMON,
     &SIGNING,
@@ -474,6 +495,8 @@ pub(crate) static ALL: [&Keys; 29] = [
     &RETRY,
     &MIRROR,
     &MIRROR_FROM,
+    &MASK,
+    &MASK_WITH,
     &DRILL,
     &DRILL_INTO,
     &DRILL_PLATFORM,
@@ -512,6 +535,10 @@ mod tests {
             Form::PublicKeys => "list of keys".into(),
             Form::Recipients => "list of recipients".into(),
             Form::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
+            Form::WordOr(words, _) => {
+                words.iter().map(|word| format!("`{word}` ")).chain(["table".into()]).collect()
+            }
+            Form::Plain => "value".into(),
             Form::Secret => "secret".into(),
             Form::Table(_) | Form::ByName(_) | Form::Tables(_) => "table".into(),
         }

@@ -41,6 +41,14 @@ enum Input<'d> {
     Text(Cow<'d, str>),
 }
 
+/// A value that is neither a list nor a table.
+pub(crate) enum Plain {
+    /// A string.
+    Text(String),
+    /// A number, `true` or `false`, as JSON writes it.
+    Other(String),
+}
+
 impl<'d> Section<'d> {
     /// Opens a table and notes its unknown keys.
     pub(crate) fn open(
@@ -356,6 +364,45 @@ impl<'d> Section<'d> {
         None
     }
 
+    /// One of the words of the key's form, or the table that may stand in its place.
+    pub(crate) fn word_or_table(
+        &self,
+        reading: &mut Reading<'_>,
+        name: &str,
+    ) -> Option<Result<&'static str, Section<'d>>> {
+        let form = self.known(name).form;
+        let Form::WordOr(words, keys) = form else { unreachable!("`{name}` is a word or a table") };
+        if let Some(value) = self.find(name)
+            && let DeValue::Table(table) = value.get_ref()
+        {
+            let place = reading.place(&value.span());
+            return Some(Err(Section::open(reading, self.key_path(name), table, place, keys)));
+        }
+        let word = self.parsed(reading, name, |_, text, _| {
+            words.iter().copied().find(|word| *word == text).ok_or_else(|| Refusal {
+                found: None,
+                expected: form.expected(),
+                nearest: nearest(text, words.iter().copied()).map(str::to_owned),
+            })
+        });
+        word.map(Ok)
+    }
+
+    /// A string, a number, `true` or `false`. A whole number stays one, and another keeps its point or exponent.
+    pub(crate) fn plain(&self, reading: &mut Reading<'_>, name: &str) -> Option<Plain> {
+        let lookup = self.lookup(reading, name)?;
+        let plain = match &lookup.input {
+            Input::Text(text) | Input::Toml(DeValue::String(text)) => Plain::Text(text.to_string()),
+            Input::Toml(value) => match number_or_flag(value) {
+                Some(text) => Plain::Other(text),
+                None => return wrong_form(reading, &lookup, value, &Form::Plain.expected()),
+            },
+        };
+        let (Plain::Text(shown) | Plain::Other(shown)) = &plain;
+        reading.holds(&lookup.key, shown.clone(), lookup.origin);
+        Some(plain)
+    }
+
     /// The tables below `name`, with the names they have there.
     pub(crate) fn tables_by_name(
         &self,
@@ -482,6 +529,21 @@ fn wrong_form<T>(
 ) -> Option<T> {
     reading.problem(lookup.place.clone(), &lookup.key, form_found(found), expected);
     None
+}
+
+fn number_or_flag(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+            Some(number.to_string())
+        }
+        DeValue::Float(number) => {
+            let number: f64 = number.as_str().parse().ok()?;
+            number.is_finite().then(|| format!("{number:?}"))
+        }
+        _ => None,
+    }
 }
 
 fn form_found(value: &DeValue<'_>) -> String {

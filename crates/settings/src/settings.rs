@@ -22,6 +22,7 @@ use crate::{
     environment::Environment,
     job::{self, JobSettings},
     keys::{self, CONFIG_VARIABLE, VARIABLE_PREFIX},
+    mask::{self, MaskSettings},
     mirror::{self, MirrorSettings},
     names::Names,
     nearest::nearest,
@@ -57,6 +58,8 @@ pub struct Settings {
     pub jobs: Vec<JobSettings>,
     /// Every `[[mirror]]`, in the order of the file.
     pub mirrors: Vec<MirrorSettings>,
+    /// Every `[[mask]]`, in the order of the file.
+    pub masks: Vec<MaskSettings>,
     /// Every `[[drill]]`, in the order of the file.
     pub drills: Vec<DrillSettings>,
     file: PathBuf,
@@ -128,6 +131,7 @@ impl Settings {
                 surroundings: tables.surroundings,
                 jobs: tables.jobs,
                 mirrors: tables.mirrors,
+                masks: tables.masks,
                 drills: tables.drills,
                 file: file.to_owned(),
                 effective,
@@ -196,6 +200,7 @@ pub(crate) struct Tables {
     pub(crate) surroundings: Vec<SurroundingSettings>,
     pub(crate) jobs: Vec<JobSettings>,
     pub(crate) mirrors: Vec<MirrorSettings>,
+    masks: Vec<MaskSettings>,
     drills: Vec<DrillSettings>,
 }
 
@@ -280,6 +285,12 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         })
         .collect();
 
+    let masks: Vec<Option<MaskSettings>> = root
+        .tables(reading, "mask")
+        .iter()
+        .map(|section| mask::read(section, reading, &deployment_names))
+        .collect();
+
     let mut drill_names = Names::new("[[drill]]", drill::name);
     let drills: Tabled<'_, DrillSettings> = root
         .tables(reading, "drill")
@@ -323,6 +334,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         surroundings: surroundings.into_iter().collect::<Option<Vec<_>>>()?,
         jobs: jobs.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
         mirrors: mirrors.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+        masks: masks.into_iter().collect::<Option<Vec<_>>>()?,
         drills: drills.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
     };
     across::check(&tables, reading);

@@ -143,7 +143,7 @@ fn unknown_keys_say_where_they_belong() {
     assert_eq!(
         problem(&good_with("[jobs]")),
         "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, encryption, \
-         deployment, destination, surrounding, job, mirror, drill; did you mean `job`?"
+         deployment, destination, surrounding, job, mirror, mask, drill; did you mean `job`?"
     );
 }
 
