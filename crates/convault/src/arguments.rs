@@ -1,6 +1,8 @@
 //! The command line.
 
+mod leaving;
 mod mirror;
+mod restore;
 mod secrets;
 #[cfg(feature = "simulator")]
 mod simulate;
@@ -14,7 +16,9 @@ use jiff::Timestamp;
 #[cfg(feature = "simulator")]
 pub(crate) use self::simulate::Simulate;
 pub(crate) use self::{
+    leaving::Leaving,
     mirror::{Mirror, Moment, OneState},
+    restore::{Restore, To},
     secrets::{Secrets, SecretsPlace, StoredAt},
 };
 
@@ -69,6 +73,8 @@ pub(crate) enum Verb {
     },
     /// Give a snapshot back as a ZIP that `npx convex import` takes
     Download(Download),
+    /// Bring a snapshot into a deployment: the plan is shown first, and live data is stored before it is replaced
+    Restore(Box<Restore>),
     /// Write snapshots anew, to the present recipients of a destination, in place of the old ones
     Reencrypt(Reencrypt),
     /// Try everything that backups, and reading them, will need
@@ -279,9 +285,9 @@ pub(crate) struct Download {
     #[arg(long, value_name = "NAME", conflicts_with = "encrypted")]
     pub(crate) entry: Option<String>,
     #[command(flatten)]
-    pub(crate) identity: IdentityFile,
+    pub(crate) leaving: Leaving,
     /// Give what is encrypted as it is stored, for `age -d`
-    #[arg(long, conflicts_with = "identity")]
+    #[arg(long, conflicts_with_all = ["identity", "masked", "quiet_automations"])]
     pub(crate) encrypted: bool,
 }
 

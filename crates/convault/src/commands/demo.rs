@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::{Surroundings, list, prune::show as show_plan, verify};
 use crate::{
-    arguments::{AsOf, Demo, Download, IdentityFile, One, Place, Verify, Which},
+    arguments::{AsOf, Demo, Download, Leaving, One, Place, Verify, Which},
     daemon::{Daemon, StopSignals},
     exit::{Exit, ExitWith},
     hub::Hub,
@@ -97,8 +97,8 @@ async fn show_all(
     print::line("8. The newest snapshot, as the ZIP that `npx convex import` takes:");
     let zip = folder.join("snapshot.zip");
     let one = One { snapshot: Which::Latest, deployment: None, destination: None, as_of: AsOf::default() };
-    let identity = IdentityFile::default();
-    let download = Download { one, output: Some(zip.clone()), entry: None, identity, encrypted: false };
+    let leaving = Leaving::default();
+    let download = Download { one, output: Some(zip.clone()), entry: None, leaving, encrypted: false };
     expect_done(super::download::download(inner, download).await?)?;
     print::line("");
     print::line(&format!("Done. Look around: {}", folder.display()));

@@ -6,40 +6,36 @@ use std::{
 };
 
 use convault_core::{Layout, Manifest, ObjectRole};
-use convault_jobs::{Access, Downloaded, RunContext, Snapshot, StoredEntry};
+use convault_jobs::{Access, Content, Outgone, RunContext, Snapshot};
 use serde_json::json;
 
 use super::{
     Surroundings,
-    choose::{Found, find_folder},
+    reading::{Reading, reading},
 };
 use crate::{arguments::Download, exit::Exit, print, progress::Progress};
 
 pub(crate) async fn download(surroundings: &Surroundings, download: Download) -> anyhow::Result<Exit> {
-    let settings = surroundings.settings()?;
-    let found = find_folder(&settings, &download.one).await?;
-    let snapshot = found.snapshot()?;
+    let reading = reading(surroundings, &download.one, &download.leaving).await?;
+    let snapshot = reading.found.snapshot()?;
     warn_of_state(snapshot);
     let progress = Arc::new(Progress::new(surroundings.json));
     let context = surroundings.context(Arc::clone(&progress));
-    let identities = crate::wiring::identities(&settings, download.identity.identity.as_deref())?;
-    let access = if download.encrypted { Access::AsStored } else { Access::Opened(identities.as_ref()) };
-    let done = match &download.entry {
-        Some(name) => entry(&found, snapshot, name, access, download.output.as_deref(), &context).await?,
-        None => whole(&found, snapshot, access, download.output.as_deref(), &context).await?,
+    let output = download.output.as_deref();
+    let made = if download.encrypted {
+        as_stored(&reading, snapshot, output, &context).await?
+    } else {
+        let store = reading.found.destination.store.as_ref();
+        let identities = reading.identities.as_ref();
+        let content = Content::new(store, &snapshot.manifest, identities, &reading.rules, &context);
+        match &download.entry {
+            Some(name) => entry(&content, name, output).await?,
+            None => whole(&content, output).await?,
+        }
     };
     progress.clear();
-    let Some((path, done)) = done else { return Ok(Exit::Done) };
-    if surroundings.json {
-        print::json(
-            &json!({ "file": path, "size_bytes": done.size_bytes, "snapshot": snapshot.manifest.id }),
-        );
-    } else {
-        print::line(&format!(
-            "{}: {}, checked against its SHA-256",
-            path.display(),
-            print::size(done.size_bytes)
-        ));
+    if let Some(made) = made {
+        report(surroundings, snapshot, &made);
     }
     Ok(Exit::Done)
 }
@@ -51,48 +47,82 @@ fn warn_of_state(snapshot: &Snapshot) {
     }
 }
 
-/// The file that was made; nothing where it went to standard output.
-type Made = Option<(PathBuf, Downloaded)>;
+/// The file that was made.
+struct Made {
+    path: PathBuf,
+    size_bytes: u64,
+    /// What rules did to it; of an entry that is not counted.
+    outgone: Option<Outgone>,
+}
 
-async fn whole(
-    found: &Found,
+fn report(surroundings: &Surroundings, snapshot: &Snapshot, made: &Made) {
+    let outgone = made.outgone.clone().unwrap_or_default();
+    let dropped: u64 = outgone.changed.values().map(|counts| counts.dropped).sum();
+    let masked: u64 = outgone.changed.values().map(|counts| counts.masked).sum();
+    let files: u64 = outgone.files_dropped.values().sum();
+    if surroundings.json {
+        print::json(&json!({
+            "file": made.path,
+            "size_bytes": made.size_bytes,
+            "snapshot": snapshot.manifest.id,
+            "documents_left_out": dropped,
+            "files_left_out": files,
+            "values_masked": masked,
+        }));
+        return;
+    }
+    print::line(&format!(
+        "{}: {}, checked against its SHA-256",
+        made.path.display(),
+        print::size(made.size_bytes)
+    ));
+    let counts =
+        [(dropped, "document(s) left out"), (files, "file(s) left out"), (masked, "value(s) masked")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    if !counts.is_empty() {
+        print::line(&counts.join(", "));
+    }
+}
+
+async fn as_stored(
+    reading: &Reading,
     snapshot: &Snapshot,
-    access: Access<'_>,
     output: Option<&Path>,
     context: &RunContext,
-) -> anyhow::Result<Made> {
-    let (store, manifest) = (found.destination.store.as_ref(), &snapshot.manifest);
+) -> anyhow::Result<Option<Made>> {
+    let (store, manifest) = (reading.found.destination.store.as_ref(), &snapshot.manifest);
+    let access = Access::AsStored;
     if is_stdout(output) {
         let mut stdout = tokio::io::stdout();
         convault_jobs::download(store, manifest, access, &mut stdout, "standard output", context).await?;
         return Ok(None);
     }
-    let path = place(output, &own_name(manifest, access));
+    let path = place(output, stored_name(manifest));
     let done = convault_jobs::download_to_file(store, manifest, access, &path, context).await?;
-    Ok(Some((path, done)))
+    Ok(Some(Made { path, size_bytes: done.size_bytes, outgone: None }))
 }
 
-async fn entry(
-    found: &Found,
-    snapshot: &Snapshot,
-    name: &str,
-    access: Access<'_>,
-    output: Option<&Path>,
-    context: &RunContext,
-) -> anyhow::Result<Made> {
-    let identities = match access {
-        Access::Opened(identities) => identities,
-        Access::AsStored => None,
-    };
-    let store = found.destination.store.as_ref();
-    let entry = StoredEntry::find(store, &snapshot.manifest, name, identities).await?;
+async fn whole(content: &Content<'_>, output: Option<&Path>) -> anyhow::Result<Option<Made>> {
     if is_stdout(output) {
-        entry.write(&mut tokio::io::stdout(), "standard output", context).await?;
+        content.write_zip(&mut tokio::io::stdout(), "standard output").await?;
         return Ok(None);
     }
-    let path = place(output, &entry_file_name(&entry.entry().name));
-    let done = convault_jobs::download_entry_to_file(&entry, &path, context).await?;
-    Ok(Some((path, done)))
+    let name = stored_name(content.manifest());
+    let path = place(output, name.strip_suffix(Layout::ENCRYPTED_SUFFIX).unwrap_or(name));
+    let outgone = convault_jobs::content_to_file(content, &path).await?;
+    Ok(Some(Made { path, size_bytes: outgone.size_bytes, outgone: Some(outgone) }))
+}
+
+async fn entry(content: &Content<'_>, name: &str, output: Option<&Path>) -> anyhow::Result<Option<Made>> {
+    let entry = content.entry(name).await?;
+    if is_stdout(output) {
+        entry.write(&mut tokio::io::stdout(), "standard output").await?;
+        return Ok(None);
+    }
+    let path = place(output, &entry_file_name(entry.name()));
+    let done = convault_jobs::entry_to_file(entry, &path).await?;
+    Ok(Some(Made { path, size_bytes: done.size_bytes, outgone: None }))
 }
 
 fn is_stdout(output: Option<&Path>) -> bool {
@@ -107,12 +137,8 @@ fn place(output: Option<&Path>, own_name: &str) -> PathBuf {
     }
 }
 
-fn own_name(manifest: &Manifest, access: Access<'_>) -> String {
-    let name = manifest.object(ObjectRole::Snapshot).map_or("snapshot.zip", |object| object.name.as_str());
-    match access {
-        Access::AsStored => name.to_owned(),
-        Access::Opened(_) => name.strip_suffix(Layout::ENCRYPTED_SUFFIX).unwrap_or(name).to_owned(),
-    }
+fn stored_name(manifest: &Manifest) -> &str {
+    manifest.object(ObjectRole::Snapshot).map_or("snapshot.zip", |object| object.name.as_str())
 }
 
 /// `_components/mail/letters/documents.jsonl` becomes `mail.letters.jsonl`, and a stored file keeps its own name.

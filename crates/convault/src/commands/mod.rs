@@ -15,14 +15,17 @@ mod list;
 mod mark;
 mod mirror;
 mod prune;
+mod reading;
 mod reencrypt;
 mod repair;
+mod restore;
 mod run;
 mod secrets;
 mod show;
 #[cfg(feature = "simulator")]
 mod simulate;
 mod status;
+mod target;
 mod verify;
 
 use std::{path::PathBuf, sync::Arc};
@@ -90,6 +93,7 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Repair(repair) => repair::repair(&surroundings, repair).await,
         Verb::Keygen { kind } => keygen::keygen(&surroundings, kind),
         Verb::Download(download) => download::download(&surroundings, download).await,
+        Verb::Restore(restore) => restore::restore(&surroundings, *restore).await,
         Verb::Reencrypt(reencrypt) => reencrypt::reencrypt(&surroundings, reencrypt).await,
         Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,
         Verb::Secrets { deed } => secrets::secrets(&surroundings, deed).await,

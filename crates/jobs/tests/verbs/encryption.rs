@@ -12,8 +12,8 @@ use convault_core::{
     TableNames, Verdict,
 };
 use convault_jobs::{
-    Access, AnewRules, BackupJob, Destination, Encryption, JobError, OldSnapshot, PruneRules, Reencrypted,
-    RepairRules, VerifyDepth,
+    Access, AnewRules, BackupJob, Content, Destination, Encryption, JobError, OldSnapshot, PruneRules, Reencrypted,
+    RepairRules, Rules, VerifyDepth,
 };
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
