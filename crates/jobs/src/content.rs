@@ -4,6 +4,7 @@
 mod components;
 mod documents;
 mod entry;
+mod every_file;
 mod files;
 mod forward;
 mod listing;

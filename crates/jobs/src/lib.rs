@@ -67,7 +67,8 @@ pub use drill::{
 };
 pub use error::{JobError, chain};
 pub use handover::{
-    CSV_RULES, Column, Columns, Csv, HandedOver, JsonLines, Made, Outlet, Receiver, hand_over,
+    CSV_RULES, Column, Columns, Csv, HandedOver, JsonLines, Made, Outlet, Receiver, files_to_folder,
+    hand_over,
 };
 pub use lease::{Attempt, HeldLease, Leases};
 pub use look::{

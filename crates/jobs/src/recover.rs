@@ -4,6 +4,7 @@ mod choice;
 mod patch;
 mod to_file;
 
+pub(crate) use self::to_file::file_place;
 pub use self::{
     choice::{Choice, Chosen, choose},
     to_file::{Written, recover_to_file},

@@ -48,6 +48,17 @@ impl std::fmt::Debug for StoredFile<'_> {
 }
 
 impl<'c> StoredFile<'c> {
+    /// A file in the ZIP.
+    pub(super) fn of_entry(
+        stored: &'c Stored<'c>,
+        entry: &IndexEntry,
+        row: Bytes,
+        content: EntryContent<'c>,
+    ) -> Self {
+        let (name, size_bytes) = (entry.name.clone(), entry.size_bytes);
+        Self { row, name, size_bytes, stored, from: From::Entry(Box::new(content)) }
+    }
+
     /// A file of the list of shared files.
     pub(super) async fn listed(stored: &'c Stored<'c>, file: Listed) -> Result<Self, JobError> {
         let name = file.entry_name();

@@ -70,6 +70,13 @@ impl Outlet {
         Ok((file, path))
     }
 
+    /// Sees to it that what others wrote into a file that was made is on its disk.
+    pub fn settle(&mut self, name: &str) -> Result<(), JobError> {
+        let path = self.work.join(if name.is_empty() { "file" } else { name });
+        let settled = File::open(&path).and_then(|file| file.sync_all());
+        settled.map_err(failed(&path, "cannot write"))
+    }
+
     fn becomes(&self, name: &str) -> PathBuf {
         if name.is_empty() {
             return self.target.clone();

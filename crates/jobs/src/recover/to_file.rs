@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use convault_core::TableRef;
-use tokio::io::AsyncWriteExt as _;
 
 use super::{choice::Chosen, patch::reduced};
 use crate::{
-    Content, JobError, JsonLines, Outlet, Receiver as _, RunContext, Wanted, hand_over, handover::failed,
+    Content, JobError, JsonLines, Outlet, Receiver as _, RunContext, Wanted, hand_over, handover::write_file,
 };
 
 /// What became files.
@@ -68,7 +67,7 @@ fn shown(chosen: &Chosen, table: &TableRef, line: &Bytes) -> Bytes {
     reduced(line, &chosen.fields).map_or_else(|| line.clone(), Bytes::from)
 }
 
-/// Writes the stored files, each under its entry's name in the ZIP. Gives their rows with their components.
+/// Writes the stored files. Gives their rows with their components.
 async fn write_files(
     content: &Content<'_>,
     chosen: &Chosen,
@@ -77,16 +76,9 @@ async fn write_files(
 ) -> Result<Vec<(String, Bytes)>, JobError> {
     let mut rows = Vec::new();
     for (component, id) in &chosen.files {
-        let Some(mut file) = content.file(component, id).await? else { continue };
-        let name = file.name.rsplit('/').next().unwrap_or(id).to_owned();
-        let (made, path) = outlet.create(&file_place(component, &name))?;
-        let mut made = tokio::fs::File::from_std(made);
-        while let Some(piece) = context.or_stop(file.next()).await?? {
-            made.write_all(&piece).await.map_err(failed(&path, "cannot write"))?;
-        }
-        made.flush().await.map_err(failed(&path, "cannot write"))?;
-        made.sync_all().await.map_err(failed(&path, "cannot write"))?;
+        let Some(file) = content.file(component, id).await? else { continue };
         rows.push((component.clone(), file.row.clone()));
+        write_file(component, file, outlet, context).await?;
     }
     Ok(rows)
 }
