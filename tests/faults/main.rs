@@ -32,11 +32,17 @@ mod completeness {
 
     /// Faults of deployments that are written to, which no backup can meet; the tests of the simulator and of the
     /// restorer show what they do.
-    const OF_TARGETS: [FaultKind; 6] = [
+    const OF_TARGETS: [FaultKind; 12] = [
         FaultKind::ImportStaysUploaded,
         FaultKind::ImportFails,
         FaultKind::UploadPart503,
         FaultKind::FinishUploadLostAnswer,
+        FaultKind::ImportLosesTable,
+        FaultKind::ImportLosesFile,
+        FaultKind::ImportChangesNumber,
+        FaultKind::ImportDropsSchema,
+        FaultKind::ImportRefusesRow,
+        FaultKind::ImportAsOldFormat,
         FaultKind::CountsUnavailable,
         FaultKind::FunctionFails,
     ];

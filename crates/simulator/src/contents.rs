@@ -12,6 +12,7 @@ use crate::database::{StoredFile, Table};
 use crate::document_id::DocumentId;
 use crate::generator::Generator;
 use crate::legacy;
+use crate::spool::FileContent;
 use crate::value::{Encoding, Value, write_document};
 use crate::zip_writer::Packing;
 
@@ -49,6 +50,8 @@ pub(crate) struct Entry {
 pub(crate) enum Content {
     /// As they are.
     Plain(Bytes),
+    /// A stored file.
+    File(FileContent),
     /// The lines of a table.
     Documents(Arc<Table>),
     /// The same, as servers before 2026-03-11 wrote them.
@@ -160,8 +163,9 @@ impl Content {
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Plain(bytes) => out.write_all(bytes),
-            Self::Documents(table) => write_lines(table, Encoding::Export, out),
-            Self::LegacyDocuments(table) => write_lines(table, Encoding::Clean, out),
+            Self::File(content) => content.write(out),
+            Self::Documents(table) => write_lines(table, out),
+            Self::LegacyDocuments(table) => write_legacy_lines(table, out),
             Self::LegacyShapes(table) => legacy::write_shapes(table, out),
             Self::Rows { files, without } => write_rows(files, *without, out),
             Self::GeneratedDocuments { generator, component, table_number } => {
@@ -191,11 +195,19 @@ impl Line {
     }
 }
 
-fn write_lines(table: &Table, encoding: Encoding, out: &mut dyn Write) -> io::Result<()> {
+fn write_lines(table: &Table, out: &mut dyn Write) -> io::Result<()> {
+    for line in table.documents.lines() {
+        out.write_all(line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn write_legacy_lines(table: &Table, out: &mut dyn Write) -> io::Result<()> {
     let mut line = Vec::new();
     for document in table.documents.values() {
         line.clear();
-        write_document(document, encoding, &mut line);
+        write_document(&document, Encoding::Clean, &mut line);
         line.push(b'\n');
         out.write_all(&line)?;
     }

@@ -10,7 +10,9 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::deployed::Deployed;
 use crate::document_id::{DocumentId, FIRST_USER_TABLE_NUMBER, STORAGE_TABLE_NUMBER};
+use crate::documents::Documents;
 use crate::error::SimulatorError;
+use crate::spool::FileContent;
 use crate::value::{Document, Value};
 
 const COMPONENTS_TABLE_NUMBER: u32 = 544;
@@ -52,15 +54,17 @@ pub struct Table {
     /// The number in the IDs of its documents.
     pub number: u32,
     /// Its documents by internal ID, complete with `_id` and `_creationTime`.
-    pub documents: BTreeMap<[u8; 16], Document>,
+    pub documents: Documents,
     /// Internal IDs of documents that were deleted, which an `append` import cannot use again.
     pub deleted: BTreeSet<[u8; 16]>,
+    /// Whether an export has the marker that says how its numbers are to be read; every real one's has.
+    pub has_marker: bool,
 }
 
 impl Table {
     /// An empty table.
     pub fn new(number: u32) -> Self {
-        Self { number, documents: BTreeMap::new(), deleted: BTreeSet::new() }
+        Self { number, documents: Documents::default(), deleted: BTreeSet::new(), has_marker: true }
     }
 }
 
@@ -76,7 +80,7 @@ pub struct StoredFile {
     /// The UUID in its `/api/storage/<uuid>` URL.
     pub internal_id: String,
     /// Its bytes.
-    pub content: Bytes,
+    pub content: FileContent,
     /// The digest of `content`.
     pub sha256: Sha256,
 }
@@ -190,7 +194,7 @@ impl Database {
         fields.insert("_id".to_owned(), Value::String(id.to_string()));
         fields.insert("_creationTime".to_owned(), Value::Float64(now_ms));
         let component = self.ensure_component(path, now_ms);
-        component.table_mut(table).expect("it was just made").documents.insert(id.internal, fields);
+        component.table_mut(table).expect("it was just made").documents.insert(id.internal, &fields);
         id
     }
 
@@ -203,20 +207,20 @@ impl Database {
         fields: Document,
     ) -> Result<(), SimulatorError> {
         let documents = &mut self.table_mut(path, table)?.documents;
-        let document = documents
-            .get_mut(&id.internal)
+        let mut document = documents
+            .get(&id.internal)
             .ok_or_else(|| SimulatorError::NotFound { what: "document", name: id.to_string() })?;
         document.extend(fields);
+        documents.insert(id.internal, &document);
         Ok(())
     }
 
     /// Deletes a document.
     pub fn delete(&mut self, path: &str, table: &str, id: DocumentId) -> Result<(), SimulatorError> {
         let table = self.table_mut(path, table)?;
-        table
-            .documents
-            .remove(&id.internal)
-            .ok_or_else(|| SimulatorError::NotFound { what: "document", name: id.to_string() })?;
+        if !table.documents.remove(&id.internal) {
+            return Err(SimulatorError::NotFound { what: "document", name: id.to_string() });
+        }
         table.deleted.insert(id.internal);
         Ok(())
     }
@@ -235,14 +239,14 @@ impl Database {
         content_type: Option<&str>,
         now_ms: f64,
     ) -> DocumentId {
-        let content = content.into();
+        let content: Bytes = content.into();
         let file = StoredFile {
             id: self.new_id(STORAGE_TABLE_NUMBER, now_ms),
             creation_time_ms: now_ms,
             content_type: content_type.map(str::to_owned),
             internal_id: self.new_uuid(),
             sha256: Sha256::of(&content),
-            content,
+            content: content.into(),
         };
         let id = file.id;
         self.ensure_component(path, now_ms).put_file(file);
@@ -392,7 +396,7 @@ mod tests {
     fn an_inserted_document_has_its_id_and_time() {
         let mut database = Database::new(7);
         let id = database.insert("", "contacts", Document::new(), 1_700_000_000_000.25);
-        let document = &database.table("", "contacts").unwrap().documents[&id.internal];
+        let document = database.table("", "contacts").unwrap().documents.get(&id.internal).unwrap();
         assert_eq!(document["_id"], Value::String(id.to_string()));
         assert_eq!(document["_creationTime"], Value::Float64(1_700_000_000_000.25));
     }

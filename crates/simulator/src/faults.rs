@@ -144,6 +144,18 @@ faults! {
         "A part of an upload is kept and answered with 503, so that sending it again makes it twice.";
     FinishUploadLostAnswer "finish-upload-lost-answer" FaultValue::Times,
         "An upload becomes an import, and the connection is closed before the answer says so.";
+    ImportLosesTable "import-loses-table" FaultValue::None,
+        "An import ends as `completed` without its largest table.";
+    ImportLosesFile "import-loses-file" FaultValue::None,
+        "An import ends as `completed` without one of its stored files.";
+    ImportChangesNumber "import-changes-number" FaultValue::None,
+        "An import ends as `completed` with one integer of one document become a float, or the other way round.";
+    ImportDropsSchema "import-drops-schema" FaultValue::None,
+        "An import ends as `completed`, and later exports lack the `generated_schema.jsonl` of its largest table.";
+    ImportRefusesRow "import-refuses-row" FaultValue::None,
+        "A confirmed import ends as `failed` because a document does not match the schema, without a change.";
+    ImportAsOldFormat "import-as-old-format" FaultValue::None,
+        "An import passes over the markers that say how numbers are to be read, as if there were none.";
     CountsUnavailable "counts-unavailable" FaultValue::Times,
         "Counting answers 503 `TableSummariesUnavailable`, as while the server starts.";
     FunctionFails "function-fails" FaultValue::Times,

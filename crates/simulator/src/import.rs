@@ -11,10 +11,14 @@ mod failure;
 mod limits;
 mod parse;
 mod row;
+mod rows;
+mod spoil;
 mod summary;
 mod table;
 mod upload;
 mod worker;
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -32,6 +36,7 @@ use crate::auth::{Admin, Operation};
 use crate::database::Database;
 use crate::document_id::DocumentId;
 use crate::faults::FaultKind;
+use crate::spool::Spool;
 use crate::state::AppState;
 use crate::value::Value;
 
@@ -67,7 +72,7 @@ pub(crate) fn poll(state: &AppState, id: DocumentId) -> Value {
 async fn start_upload(State(state): State<AppState>, admin: Admin) -> Result<Response, ApiError> {
     admin.require(Operation::ImportBackups)?;
     let object_key = state.write(Database::new_uuid);
-    state.imports().start_upload(&object_key);
+    state.imports().start_upload(&object_key).map_err(|_| ApiError::internal())?;
     let token = json!({ "objectKey": object_key, "filepath": file_path(&object_key) }).to_string();
     Ok(Json(json!({ "uploadToken": token })).into_response())
 }
@@ -103,9 +108,8 @@ async fn upload_part(
     admin.require(Operation::ImportBackups)?;
     let Query(part) = part.map_err(|rejection| bad_query(&rejection))?;
     let object_key = object_key(&part.upload_token)?;
-    if !state.imports().append(&object_key, &body) {
-        return Err(ApiError::internal());
-    }
+    let upload = state.imports().upload(&object_key).ok_or_else(ApiError::internal)?;
+    upload.append(&body).map_err(|_| ApiError::internal())?;
     if state.faults.strike(FaultKind::UploadPart503) {
         return Err(ApiError::busy());
     }
@@ -155,7 +159,7 @@ fn add_row(
     state: &AppState,
     arguments: ImportArguments,
     object_key: &str,
-    bytes: Bytes,
+    bytes: Arc<Spool>,
     first: ImportState,
 ) -> DocumentId {
     let now_ms = state.now_ms();
@@ -166,7 +170,8 @@ fn add_row(
         creation_time_ms: now_ms,
         arguments,
         object_key,
-        bytes,
+        bytes: Some(bytes),
+        upload: None,
         checkpoints: None,
         state: first,
     };
@@ -249,7 +254,8 @@ async fn import_at_once(
     arguments.check()?;
     let object_key = state.write(Database::new_uuid);
     state.count(|counters| counters.writes.imports += 1);
-    let id = add_row(&state, arguments, &object_key, body, ImportState::Uploaded);
+    let upload = Spool::of(&body).map(Arc::new).map_err(|_| ApiError::internal())?;
+    let id = add_row(&state, arguments, &object_key, upload, ImportState::Uploaded);
     match worker::run_at_once(&state, id).await {
         Ok(rows_written) => Ok(Json(json!({ "numWritten": rows_written })).into_response()),
         Err(failure) => Err(ApiError::bad_request("ImportFailed", failure.to_string())),

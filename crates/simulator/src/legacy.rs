@@ -14,7 +14,7 @@ pub(crate) fn write_shapes(table: &Table, out: &mut dyn Write) -> io::Result<()>
     });
     writeln!(out, "{}", shape.to_json(Encoding::Clean))?;
     for document in table.documents.values() {
-        let hidden = hidden_fields(document);
+        let hidden = hidden_fields(&document);
         if let (false, Some(id)) = (hidden.is_empty(), document.get("_id").and_then(Value::as_str)) {
             let line = Value::object([(id, Value::Object(hidden))]);
             writeln!(out, "{}", line.to_json(Encoding::Clean))?;

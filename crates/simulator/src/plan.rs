@@ -11,6 +11,7 @@ use crate::database::{Database, StoredFile, Table};
 use crate::document_id::{DocumentId, STORAGE_TABLE_NUMBER};
 use crate::faults::{Fault, FaultKind, FaultSet, FaultValue};
 use crate::generator::Generator;
+use crate::spool::FileContent;
 use crate::zip_writer::Packing;
 
 /// As long as the real one, and as empty of information.
@@ -24,6 +25,10 @@ const README: &str = "# Welcome to this snapshot export!\n\n\
 const UNIFORM: &[u8] = b"\"uniform\"\n";
 const MODERATE: Packing = Packing::Deflate(6);
 const FAST: Packing = Packing::Deflate(1);
+/// Larger tables are compressed quickly rather than well.
+const LARGE_BYTES: u64 = 16 << 20;
+/// Larger imported files are not compressed.
+const LARGE_FILE_BYTES: u64 = 64 << 10;
 /// Sorts behind every other ID, so that a line added at the end is in order.
 const LAST_INTERNAL: [u8; 16] = [0xff; 16];
 const LONG_LINE_ESCAPES: usize = 1_048_300;
@@ -65,7 +70,7 @@ pub(crate) fn of_generator(generator: &Arc<Generator>, include_storage: bool, fa
                 component,
                 table_number: *table_number,
             },
-            shapes: Content::Plain(Bytes::from_static(UNIFORM)),
+            shapes: Some(Content::Plain(Bytes::from_static(UNIFORM))),
             packing: FAST,
             size_bytes: 0,
         };
@@ -87,6 +92,7 @@ fn prefix(path: &str) -> String {
 }
 
 fn held_table(prefix: &str, name: &str, table: &Arc<Table>, legacy: bool) -> TablePlan {
+    let size_bytes = table.documents.lines().map(|line| line.len() as u64 + 1).sum();
     let (documents, shapes) = if legacy {
         (Content::LegacyDocuments(Arc::clone(table)), Content::LegacyShapes(Arc::clone(table)))
     } else {
@@ -96,10 +102,10 @@ fn held_table(prefix: &str, name: &str, table: &Arc<Table>, legacy: bool) -> Tab
         prefix: prefix.to_owned(),
         name: name.to_owned(),
         table_number: table.number,
-        size_bytes: length(&documents),
+        size_bytes: if legacy { length(&documents) } else { size_bytes },
         documents,
-        shapes,
-        packing: MODERATE,
+        shapes: (legacy || table.has_marker).then_some(shapes),
+        packing: if size_bytes > LARGE_BYTES { FAST } else { MODERATE },
     }
 }
 
@@ -122,7 +128,8 @@ struct TablePlan {
     name: String,
     table_number: u32,
     documents: Content,
-    shapes: Content,
+    /// What tells how its numbers are to be read, where anything does.
+    shapes: Option<Content>,
     packing: Packing,
     size_bytes: u64,
 }
@@ -148,7 +155,8 @@ impl Plan {
         for table in self.tables {
             let folder = format!("{}{}", table.prefix, table.name);
             sections.push(entry(&format!("{folder}/documents.jsonl"), table.documents, table.packing));
-            sections.push(entry(&format!("{folder}/generated_schema.jsonl"), table.shapes, MODERATE));
+            let name = format!("{folder}/generated_schema.jsonl");
+            sections.extend(table.shapes.map(|shapes| entry(&name, shapes, MODERATE)));
         }
         let mut contents = Contents { sections, ..Contents::default() };
         spoil_entries(&mut contents, faults);
@@ -286,7 +294,9 @@ fn held_files(
         let damaged = fault.damaged && Some(file.id) == chosen;
         let content = if damaged { inverted_first_byte(&file.content) } else { file.content.clone() };
         let name = format!("{folder}{}{}", file.id, extension(file.content_type.as_deref()));
-        entry(&name, Content::Plain(content), MODERATE)
+        // What is that large is mostly images, which do not get smaller.
+        let is_large = content.is_spooled() && content.len() > LARGE_FILE_BYTES;
+        entry(&name, Content::File(content), if is_large { Packing::Stored } else { MODERATE })
     };
     let left_out = |file: &&StoredFile| fault.no_file && Some(file.id) == chosen;
     let entries = files.values().filter(|file| !left_out(file)).map(file_entry).collect();
@@ -307,12 +317,12 @@ fn generated_files(generator: &Arc<Generator>, fault: &mut FileFault) -> (Conten
     (rows, vec![files])
 }
 
-fn inverted_first_byte(content: &Bytes) -> Bytes {
-    let mut damaged = content.to_vec();
+fn inverted_first_byte(content: &FileContent) -> FileContent {
+    let mut damaged = content.bytes().to_vec();
     if let Some(first) = damaged.first_mut() {
         *first = !*first;
     }
-    Bytes::from(damaged)
+    Bytes::from(damaged).into()
 }
 
 fn bomb_bytes(faults: &FaultSet) -> Option<u64> {

@@ -22,6 +22,7 @@ use crate::api_error::ApiError;
 use crate::database::is_uuid;
 use crate::faults::FaultKind;
 use crate::generator::Generator;
+use crate::spool::FileContent;
 use crate::state::AppState;
 
 const CACHE_CONTROL: &str = "private, max-age=2592000";
@@ -49,7 +50,7 @@ struct Found {
 }
 
 enum Content {
-    Held(Bytes),
+    Held(FileContent),
     Generated { generator: Arc<Generator>, index: u64 },
 }
 
@@ -100,7 +101,7 @@ fn find(state: &AppState, uuid: &str, component: Option<&str>) -> Option<Found> 
         let mut files = database.component(path)?.files().values();
         let chosen = files.find(|file| !file.content.is_empty());
         Some(Found {
-            size_bytes: file.content.len() as u64,
+            size_bytes: file.content.len(),
             sha256: file.sha256,
             content_type: file.content_type.clone(),
             is_chosen: chosen.is_some_and(|chosen| chosen.id == file.id),
@@ -169,9 +170,9 @@ fn count(state: &AppState, bytes: u64) {
 
 fn bytes_of(found: &Found, is_damaged: bool) -> Bytes {
     match &found.content {
-        Content::Held(bytes) if !is_damaged => bytes.clone(),
-        Content::Held(bytes) => {
-            let mut damaged = bytes.to_vec();
+        Content::Held(content) if !is_damaged => content.bytes(),
+        Content::Held(content) => {
+            let mut damaged = content.bytes().to_vec();
             if let Some(first) = damaged.first_mut() {
                 *first = !*first;
             }

@@ -287,7 +287,7 @@ async fn files_are_served_by_their_uuid_unless_the_deployment_is_paused() {
     let path = format!("/api/storage/{}", file.internal_id);
     let response = client.get(&path).await;
     assert!(response.headers()["digest"].to_str().unwrap().starts_with("sha-256="));
-    assert_eq!(response.bytes().await.unwrap(), file.content);
+    assert_eq!(response.bytes().await.unwrap(), file.content.bytes());
     client.simulator.set_fault(Fault::new(FaultKind::Paused));
     assert_eq!(client.get(&path).await.status(), 400);
     assert_eq!(client.request().await.0, 200);

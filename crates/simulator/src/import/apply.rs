@@ -4,19 +4,21 @@
 //! batch, so that a failed one leaves a part behind (seen on a real backend).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use convault_core::Sha256;
 
 use super::arguments::ImportMode;
 use super::failure::ImportFailure;
 use super::limits;
 use super::parse;
-use super::upload::{FilesUpload, Part, Rows, TableUpload, Upload};
+use super::upload::{FilesUpload, Part, TableUpload, Upload};
 use crate::database::{Component, Database, StoredFile, Table};
 use crate::document_id::{DocumentId, STORAGE_TABLE_NUMBER};
+use crate::spool::{FileContent, Spool};
+use crate::state::AppState;
 use crate::value::{Document, Encoding, Value};
 
 /// A batch is written once it has more than half of the documents of one transaction.
@@ -24,7 +26,8 @@ const BATCH_ROWS: usize = 8001;
 /// Creation times that are made up for the rows of one import are this far apart: a quarter of a microsecond.
 const CREATION_STEP_MS: f64 = 0.000_25;
 
-type Place = (String, String);
+/// A component and a table of it.
+pub(super) type Place = (String, String);
 
 /// What an import has prepared and not yet made visible.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub(crate) struct Application {
     mode: ImportMode,
     /// What the file holds, by component and table, as far as conflicts of numbers are concerned.
     imported: Vec<Place>,
-    tables: BTreeMap<Place, Table>,
-    files: BTreeMap<String, BTreeMap<DocumentId, StoredFile>>,
+    pub(super) tables: BTreeMap<Place, Table>,
+    pub(super) files: BTreeMap<String, BTreeMap<DocumentId, StoredFile>>,
 }
 
 /// The result of one table: how many rows were written, and the failure that ended it early.
@@ -63,21 +66,37 @@ impl Application {
             }
     }
 
-    /// Brings in one table.
-    pub(crate) fn table(&mut self, upload: &TableUpload, database: &mut Database, now_ms: f64) -> Written {
-        let component = database.component(&upload.component);
-        let existing = component.and_then(|component| component.table(&upload.name));
-        let appended = existing.filter(|_| self.mode == ImportMode::Append).cloned();
-        let number = match self.number(upload, component) {
-            Ok(number) => number,
+    /// Brings in one table, which takes long where it is large. The data is not held up meanwhile.
+    pub(crate) fn table(
+        &mut self,
+        upload: &TableUpload,
+        spool: &Arc<Spool>,
+        state: &AppState,
+        now_ms: f64,
+    ) -> Written {
+        let first = match first_number(upload, spool) {
+            Ok(first) => first,
+            Err(failure) => return Written { rows: 0, failure: Some(failure) },
+        };
+        let begun = state.read(|database| {
+            let component = database.component(&upload.component);
+            let existing = component.and_then(|component| component.table(&upload.name));
+            let appended = existing.filter(|_| self.mode == ImportMode::Append).cloned();
+            self.number(upload, first, component).map(|number| (number, appended))
+        });
+        let (number, appended) = match begun {
+            Ok(begun) => begun,
             Err(failure) => return Written { rows: 0, failure: Some(failure) },
         };
         let visible = appended.is_some();
-        let mut rows = RowWriter::new(upload, appended.unwrap_or_else(|| Table::new(number)), now_ms);
-        let written = rows.write_all(database);
+        let table = appended.unwrap_or_else(|| Table::new(number));
+        let mut rows = RowWriter { upload, table, batch: BTreeMap::new(), now_ms };
+        let written = rows.write_all(spool, state);
         let place = (upload.component.clone(), upload.name.clone());
         if visible {
-            database.ensure_component(&place.0, now_ms).put_table(&place.1, rows.table);
+            state.write(|database| {
+                database.ensure_component(&place.0, now_ms).put_table(&place.1, rows.table);
+            });
         } else {
             self.tables.insert(place, rows.table);
         }
@@ -85,16 +104,17 @@ impl Application {
     }
 
     /// The number of a table: from `_tables`, else from its first row, else what it has, else a new one.
-    fn number(&self, upload: &TableUpload, component: Option<&Component>) -> Result<u32, ImportFailure> {
+    fn number(
+        &self,
+        upload: &TableUpload,
+        first: Option<u32>,
+        component: Option<&Component>,
+    ) -> Result<u32, ImportFailure> {
         let existing = component.and_then(|component| component.table(&upload.name));
         if let (Some(existing), ImportMode::Append) = (existing, self.mode) {
             return Ok(existing.number);
         }
-        let wanted = match upload.number {
-            Some(number) => Some(number),
-            None => first_number(upload)?,
-        };
-        let Some(number) = wanted.or_else(|| existing.map(|table| table.number)) else {
+        let Some(number) = first.or_else(|| existing.map(|table| table.number)) else {
             return Ok(self.free_number(&upload.component, component));
         };
         match self.holder(&upload.component, &upload.name, number, component) {
@@ -205,12 +225,13 @@ fn drop_all_tables(database: &mut Database, now_ms: f64) {
     }
 }
 
-/// The table number in the `_id` of the first row.
-fn first_number(upload: &TableUpload) -> Result<Option<u32>, ImportFailure> {
-    if upload.rows.texts.is_empty() {
-        return Ok(None);
+/// The number that an upload has for a table: from `_tables`, else from the `_id` of the first row.
+fn first_number(upload: &TableUpload, spool: &Arc<Spool>) -> Result<Option<u32>, ImportFailure> {
+    if upload.number.is_some() {
+        return Ok(upload.number);
     }
-    let document = parse::document(&upload.rows, 0)?;
+    let Some(text) = upload.rows.first(spool)? else { return Ok(None) };
+    let document = parse::document(&text, upload.rows.encoding, 0)?;
     document.get("_id").map(|id| document_id(id).map(|id| id.table_number)).transpose()
 }
 
@@ -240,7 +261,9 @@ pub(crate) struct UploadedFile<'a> {
     pub(crate) id: &'a str,
     /// Its row in `_storage/documents.jsonl`, where there is one.
     pub(crate) row: Option<&'a Value>,
-    pub(crate) content: Bytes,
+    pub(crate) content: FileContent,
+    /// The digest of `content`.
+    pub(crate) sha256: Sha256,
 }
 
 fn stored_file(
@@ -250,8 +273,7 @@ fn stored_file(
     new_uuid: String,
 ) -> Result<StoredFile, ImportFailure> {
     let text = |name| file.row.and_then(|row| row.get(name)).and_then(Value::as_str);
-    let sha256 = Sha256::of(&file.content);
-    let actual = STANDARD.encode(sha256.0);
+    let actual = STANDARD.encode(file.sha256.0);
     if let Some(expected) = text("sha256").filter(|expected| *expected != actual) {
         return Err(ImportFailure::hit(format!("Sha256 mismatch. Expected: {expected} Actual: {actual}")));
     }
@@ -266,7 +288,7 @@ fn stored_file(
         content_type,
         internal_id: text("internalId").map_or(new_uuid, str::to_owned),
         content: file.content,
-        sha256,
+        sha256: file.sha256,
     })
 }
 
@@ -279,37 +301,35 @@ struct RowWriter<'a> {
     now_ms: f64,
 }
 
-impl<'a> RowWriter<'a> {
-    fn new(upload: &'a TableUpload, table: Table, now_ms: f64) -> Self {
-        Self { upload, table, batch: BTreeMap::new(), now_ms }
-    }
-
-    fn write_all(&mut self, database: &mut Database) -> Written {
+impl RowWriter<'_> {
+    fn write_all(&mut self, spool: &Arc<Spool>, state: &AppState) -> Written {
         let mut written = 0;
-        for at in 0..self.upload.rows.texts.len() {
-            if let Err(failure) = self.row(at, database) {
-                return Written { rows: written, failure: Some(failure) };
-            }
+        let upload = self.upload;
+        let all = upload.rows.source.each(spool, |at, text| {
+            self.row(text, at, state)?;
             if self.batch.len() == BATCH_ROWS {
-                if let Err(failure) = self.write_batch() {
-                    return Written { rows: written, failure: Some(failure) };
+                if state.stop.is_cancelled() {
+                    return Err(ImportFailure::hit("the server stops"));
                 }
+                self.write_batch()?;
                 // The backend counts the row that filled the batch only afterwards.
                 written = at;
             }
-        }
-        match self.write_batch() {
-            Ok(()) => Written { rows: self.upload.rows.texts.len(), failure: None },
+            Ok(())
+        });
+        match all.and_then(|()| self.write_batch()) {
+            Ok(()) => Written { rows: upload.rows.count, failure: None },
             Err(failure) => Written { rows: written, failure: Some(failure) },
         }
     }
 
     /// Reads one row into the batch.
-    fn row(&mut self, at: usize, database: &mut Database) -> Result<(), ImportFailure> {
-        let mut document = read_document(&self.upload.rows, at)?;
+    fn row(&mut self, text: &[u8], at: usize, state: &AppState) -> Result<(), ImportFailure> {
+        let mut document = parse::document(text, self.upload.rows.encoding, at)?;
+        limits::check_shape(&document).map_err(|reason| ImportFailure::not_a_value(at + 1, reason))?;
         let id = match document.get("_id") {
             Some(id) => self.check_number(document_id(id)?)?,
-            None => database.new_id(self.table.number, self.now_ms),
+            None => state.write(|database| database.new_id(self.table.number, self.now_ms)),
         };
         document.insert("_id".to_owned(), id.to_string().into());
         #[expect(clippy::cast_precision_loss, reason = "rows of one import are far fewer than 2^53")]
@@ -349,16 +369,11 @@ impl<'a> RowWriter<'a> {
                 )));
             }
         }
-        self.table.documents.append(&mut self.batch);
+        for (internal, document) in std::mem::take(&mut self.batch) {
+            self.table.documents.insert(internal, &document);
+        }
         Ok(())
     }
-}
-
-/// The document in one row, within the limits of what a value may be.
-fn read_document(rows: &Rows, at: usize) -> Result<Document, ImportFailure> {
-    let document = parse::document(rows, at)?;
-    limits::check_shape(&document).map_err(|reason| ImportFailure::not_a_value(at + 1, reason))?;
-    Ok(document)
 }
 
 fn check_creation_time(document: &mut Document, made_up_ms: f64) -> Result<(), ImportFailure> {
@@ -388,7 +403,7 @@ fn check_field_names(document: &Document) -> Result<(), ImportFailure> {
 }
 
 /// A document as error messages show it: `{_id: "j57…", a: 1.0}`.
-fn shown(document: &Document) -> String {
+pub(super) fn shown(document: &Document) -> String {
     let fields: Vec<String> =
         document.iter().map(|(name, value)| format!("{name}: {}", value.to_json(Encoding::Export))).collect();
     format!("{{{}}}", fields.join(", "))

@@ -1,15 +1,17 @@
 //! Reads a snapshot ZIP through its central directory, by the name patterns of the backend's importer.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read as _};
+use std::io::{BufReader, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use zip::ZipArchive;
 
 use super::arguments::check_identifier;
 use super::failure::ImportFailure;
-use super::parse::json_lines;
-use super::upload::{FilesUpload, Part, Rows, TableUpload, Upload};
+use super::rows::{RowSource, Rows};
+use super::upload::{FilesUpload, Part, TableUpload, Upload};
+use crate::spool::{Spool, SpoolReader};
 use crate::value::{Encoding, Value};
 
 const UNIFORM: &str = "\"uniform\"";
@@ -26,21 +28,29 @@ struct Sorted {
 }
 
 type Place = (String, String);
+/// A ZIP that was uploaded.
+pub(crate) type UploadedZip = ZipArchive<BufReader<SpoolReader>>;
 
-/// Reads a ZIP; `base` is the component that the paths inside are relative to.
-pub(crate) fn read_archive(bytes: &Bytes, base: &str) -> Result<Upload, ImportFailure> {
-    let mut archive = open(bytes)?;
-    let sorted = sort(&archive, base)?;
-    let numbers = table_numbers(&mut archive, &sorted)?;
+/// Reads a ZIP; `base` is the component that the paths inside are relative to; `as_old` passes over every marker that
+/// says how numbers are to be read.
+pub(crate) fn read_archive(spool: &Arc<Spool>, base: &str, as_old: bool) -> Result<Upload, ImportFailure> {
+    let mut archive = open(spool)?;
+    let mut sorted = sort(&archive, base)?;
+    if as_old {
+        sorted.schemas.clear();
+    }
+    let numbers = table_numbers(spool, &sorted)?;
     let mut upload = Upload::default();
     for ((component, table), position) in &sorted.documents {
         if table == "_storage" {
-            let rows = json_lines(&read_entry(&mut archive, *position)?, Encoding::Export)?.texts;
+            let (row_count, rows) = storage_rows(spool, *position)?;
             let files = sorted.files.get(component).cloned().unwrap_or_default();
-            upload.parts.push(Part::Files(FilesUpload { component: component.clone(), rows, files }));
+            let component = component.clone();
+            upload.parts.push(Part::Files(FilesUpload { component, row_count, rows, files }));
         } else if !table.starts_with('_') {
             let place = (component.clone(), table.clone());
-            let rows = read_rows(&mut archive, *position, sorted.schemas.get(&place))?;
+            let encoding = encoding(&mut archive, sorted.schemas.get(&place))?;
+            let rows = Rows::json_lines(RowSource::Entry(*position), spool, encoding)?;
             upload.parts.push(table_part(place, &numbers, rows));
         }
     }
@@ -50,26 +60,27 @@ pub(crate) fn read_archive(bytes: &Bytes, base: &str) -> Result<Upload, ImportFa
 }
 
 /// Opens the archive anew, to read stored files out of it.
-pub(crate) fn open(bytes: &Bytes) -> Result<ZipArchive<Cursor<Bytes>>, ImportFailure> {
-    ZipArchive::new(Cursor::new(bytes.clone())).map_err(|_| invalid_zip())
+pub(crate) fn open(spool: &Arc<Spool>) -> Result<UploadedZip, ImportFailure> {
+    ZipArchive::new(BufReader::new(spool.reader())).map_err(|_| invalid_zip())
+}
+
+/// The entry at `position`. Its CRC is checked when it was read to its end.
+pub(crate) fn entry(archive: &mut UploadedZip, position: usize) -> Result<impl Read + '_, ImportFailure> {
+    archive.by_index(position).map_err(|_| invalid_zip())
 }
 
 /// All bytes of the entry at `position`, its CRC checked.
-pub(crate) fn read_entry(
-    archive: &mut ZipArchive<Cursor<Bytes>>,
-    position: usize,
-) -> Result<Bytes, ImportFailure> {
-    let mut entry = archive.by_index(position).map_err(|_| invalid_zip())?;
+fn read_entry(archive: &mut UploadedZip, position: usize) -> Result<Bytes, ImportFailure> {
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(|_| invalid_zip())?;
+    entry(archive, position)?.read_to_end(&mut bytes).map_err(|_| invalid_zip())?;
     Ok(bytes.into())
 }
 
-fn invalid_zip() -> ImportFailure {
+pub(crate) fn invalid_zip() -> ImportFailure {
     ImportFailure::hit("invalid zip file")
 }
 
-fn sort(archive: &ZipArchive<Cursor<Bytes>>, base: &str) -> Result<Sorted, ImportFailure> {
+fn sort(archive: &UploadedZip, base: &str) -> Result<Sorted, ImportFailure> {
     let mut sorted = Sorted::default();
     for position in 0..archive.len() {
         let Some(Ok(name)) = archive.name_for_index(position) else { continue };
@@ -120,17 +131,14 @@ fn component_path(prefix: &str, base: &str) -> String {
 }
 
 /// The table numbers of every `_tables`, by component and table.
-fn table_numbers(
-    archive: &mut ZipArchive<Cursor<Bytes>>,
-    sorted: &Sorted,
-) -> Result<BTreeMap<Place, u32>, ImportFailure> {
+fn table_numbers(spool: &Arc<Spool>, sorted: &Sorted) -> Result<BTreeMap<Place, u32>, ImportFailure> {
     let mut numbers = BTreeMap::new();
     for ((component, table), position) in &sorted.documents {
         if table != "_tables" {
             continue;
         }
-        let rows = json_lines(&read_entry(archive, *position)?, Encoding::Clean)?;
-        for (at, text) in rows.texts.iter().enumerate() {
+        let rows = Rows::json_lines(RowSource::Entry(*position), spool, Encoding::Clean)?;
+        rows.source.each(spool, |at, text| {
             let row = Value::parse(text, Encoding::Clean)
                 .map_err(|error| ImportFailure::not_a_value(at + 1, error))?;
             let name = row.get("name").and_then(Value::as_str);
@@ -140,25 +148,32 @@ fn table_numbers(
             };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
             numbers.insert((component.clone(), name.to_owned()), number as u32);
-        }
+            Ok(())
+        })?;
     }
     Ok(numbers)
 }
 
-/// Reads the rows of a table by the rules that its schema entry asks for.
-fn read_rows(
-    archive: &mut ZipArchive<Cursor<Bytes>>,
+/// The rows of stored files: how many, and those that can be read by their `_id`.
+fn storage_rows(
+    spool: &Arc<Spool>,
     position: usize,
-    schema: Option<&usize>,
-) -> Result<Rows, ImportFailure> {
-    let encoding = match schema {
-        None => Encoding::Clean,
-        Some(schema) => {
-            let text = read_entry(archive, *schema)?;
-            schema_encoding(&text)?
+) -> Result<(usize, BTreeMap<String, Value>), ImportFailure> {
+    let rows = Rows::json_lines(RowSource::Entry(position), spool, Encoding::Export)?;
+    let mut by_id = BTreeMap::new();
+    rows.source.each(spool, |_, text| {
+        let row = Value::parse(text, Encoding::Export).ok();
+        if let Some((id, row)) = row.and_then(|row| Some((row.get("_id")?.as_str()?.to_owned(), row))) {
+            by_id.insert(id, row);
         }
-    };
-    json_lines(&read_entry(archive, position)?, encoding)
+        Ok(())
+    })?;
+    Ok((rows.count, by_id))
+}
+
+/// The rules that a table's schema entry asks for.
+fn encoding(archive: &mut UploadedZip, schema: Option<&usize>) -> Result<Encoding, ImportFailure> {
+    schema.map_or(Ok(Encoding::Clean), |schema| schema_encoding(&read_entry(archive, *schema)?))
 }
 
 /// `"uniform"` asks for the lossless rules. Shapes of servers before 2026-03-11 are JSON texts as well; of these only
@@ -167,12 +182,16 @@ fn schema_encoding(text: &Bytes) -> Result<Encoding, ImportFailure> {
     if text.trim_ascii() == UNIFORM.as_bytes() {
         return Ok(Encoding::Export);
     }
-    match json_lines(text, Encoding::Clean) {
-        Ok(rows) if rows.texts.len() <= 1 => Ok(Encoding::Clean),
-        Ok(_) => Err(ImportFailure::hit(
+    let is_json = |line: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    if !lines.clone().all(is_json) {
+        return Err(ImportFailure::hit("generated_schema.jsonl is not a schema"));
+    }
+    match lines.nth(1) {
+        None => Ok(Encoding::Clean),
+        Some(_) => Err(ImportFailure::hit(
             "the simulator does not read per-document overrides in generated_schema.jsonl",
         )),
-        Err(_) => Err(ImportFailure::hit("generated_schema.jsonl is not a schema")),
     }
 }
 
@@ -188,8 +207,7 @@ fn add_listed_tables(upload: &mut Upload, numbers: &BTreeMap<Place, u32>) {
         let present =
             upload.parts.iter().any(|part| part.component() == component && part.display_name() == name);
         if !present && !name.starts_with('_') {
-            let rows = Rows { texts: Vec::new(), encoding: Encoding::Export, missing_id: false };
-            upload.parts.push(table_part(place.clone(), numbers, rows));
+            upload.parts.push(table_part(place.clone(), numbers, Rows::none()));
         }
     }
 }

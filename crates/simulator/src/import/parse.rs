@@ -1,5 +1,8 @@
 //! Splits an uploaded file into tables and rows, and finds what can be found without looking at any value.
 
+use std::io::Read as _;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -7,22 +10,29 @@ use super::archive::read_archive;
 use super::arguments::{ImportArguments, ImportFormat};
 use super::csv;
 use super::failure::ImportFailure;
-use super::upload::{Part, Rows, TableUpload, Upload};
+use super::rows::{RowSource, Rows, check_text};
+use super::upload::{Part, TableUpload, Upload};
 use crate::error::SimulatorError;
+use crate::spool::Spool;
 use crate::value::{Document, Encoding, Value, write_document};
 
 const MAX_JSON_ARRAY_BYTES: usize = 16 << 20;
 
-/// Reads `bytes` as the format of `arguments`.
+/// Reads what was uploaded as the format of `arguments`; `as_old` passes over the markers of a ZIP, as a server would
+/// that is older than they are.
 ///
 /// Finds what a real backend finds before the confirmation: damaged ZIPs, names that cannot be, and rows that are
 /// not JSON. Values, IDs and stored files are only looked at while the import is performed.
-pub(crate) fn parse(bytes: &Bytes, arguments: &ImportArguments) -> Result<Upload, ImportFailure> {
+pub(crate) fn parse(
+    spool: &Arc<Spool>,
+    arguments: &ImportArguments,
+    as_old: bool,
+) -> Result<Upload, ImportFailure> {
     let rows = match arguments.format {
-        ImportFormat::Zip => return read_archive(bytes, arguments.base_component()),
-        ImportFormat::JsonLines => json_lines(bytes, Encoding::Clean)?,
-        ImportFormat::JsonArray => json_array(bytes)?,
-        ImportFormat::Csv => csv_rows(bytes)?,
+        ImportFormat::Zip => return read_archive(spool, arguments.base_component(), as_old),
+        ImportFormat::JsonLines => Rows::json_lines(RowSource::Lines, spool, Encoding::Clean)?,
+        ImportFormat::JsonArray => json_array(&whole(spool)?)?,
+        ImportFormat::Csv => csv_rows(&whole(spool)?)?,
     };
     let name = arguments.table_name.clone().unwrap_or_default();
     check_user_table(&name)?;
@@ -40,34 +50,11 @@ fn check_user_table(name: &str) -> Result<(), ImportFailure> {
     Ok(())
 }
 
-/// One JSON text a line. A blank line is an error, a missing last newline is not.
-pub(crate) fn json_lines(bytes: &Bytes, encoding: Encoding) -> Result<Rows, ImportFailure> {
-    check_text(bytes)?;
-    let mut texts = Vec::new();
-    let mut missing_id = false;
-    for (at, line) in lines(bytes).enumerate() {
-        let value: serde_json::Value =
-            serde_json::from_slice(&line).map_err(|error| ImportFailure::not_json(at + 1, error))?;
-        missing_id |= value.get("_id").is_none();
-        texts.push(line);
-    }
-    Ok(Rows { texts, encoding, missing_id })
-}
-
-/// Lines with their newlines, as the backend hands them to its parser.
-fn lines(bytes: &Bytes) -> impl Iterator<Item = Bytes> {
-    bytes.split_inclusive(|byte| *byte == b'\n').map(|line| bytes.slice_ref(line))
-}
-
-fn check_text(bytes: &[u8]) -> Result<(), ImportFailure> {
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Err(ImportFailure::hit(
-            "UTF-8 byte order marks are not supported: remove the file's first 3 bytes",
-        ));
-    }
-    std::str::from_utf8(bytes)
-        .map(drop)
-        .map_err(|_| ImportFailure::plain("Import wasn't valid UTF8: stream did not contain valid UTF-8"))
+/// All of an upload, for formats that are small.
+fn whole(spool: &Arc<Spool>) -> Result<Bytes, ImportFailure> {
+    let mut bytes = Vec::new();
+    spool.reader().read_to_end(&mut bytes).map_err(ImportFailure::hit)?;
+    Ok(bytes.into())
 }
 
 fn json_array(bytes: &Bytes) -> Result<Rows, ImportFailure> {
@@ -80,9 +67,10 @@ fn json_array(bytes: &Bytes) -> Result<Rows, ImportFailure> {
     check_text(bytes)?;
     let items: Vec<&RawValue> = serde_json::from_slice(bytes)
         .map_err(|error| ImportFailure::hit(format!("Import wasn't a JSON array: {error}")))?;
-    let texts = items.iter().map(|item| bytes.slice_ref(item.get().as_bytes())).collect();
+    let texts: Vec<Bytes> = items.iter().map(|item| bytes.slice_ref(item.get().as_bytes())).collect();
     Ok(Rows {
-        texts,
+        count: texts.len(),
+        source: RowSource::Texts(texts),
         encoding: Encoding::Clean,
         missing_id: !items.iter().all(|item| item.get().contains("\"_id\"")),
     })
@@ -92,23 +80,24 @@ fn csv_rows(bytes: &Bytes) -> Result<Rows, ImportFailure> {
     check_text(bytes)?;
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let mut missing_id = false;
-    let mut texts = Vec::new();
+    let mut texts: Vec<Bytes> = Vec::new();
     for document in csv::documents(text)? {
         missing_id |= !document.contains_key("_id");
         let mut json = Vec::new();
         write_document(&document, Encoding::Encoded, &mut json);
         texts.push(json.into());
     }
-    Ok(Rows { texts, encoding: Encoding::Encoded, missing_id })
+    let (count, source) = (texts.len(), RowSource::Texts(texts));
+    Ok(Rows { source, count, encoding: Encoding::Encoded, missing_id })
 }
 
 /// The document in one row, not yet checked against any limit.
-pub(crate) fn document(rows: &Rows, at: usize) -> Result<Document, ImportFailure> {
+pub(crate) fn document(text: &[u8], encoding: Encoding, at: usize) -> Result<Document, ImportFailure> {
     let row = at + 1;
-    match Value::parse(&rows.texts[at], rows.encoding) {
+    match Value::parse(text, encoding) {
         Ok(Value::Object(document)) => Ok(document),
         Ok(_) => {
-            let text = String::from_utf8_lossy(&rows.texts[at]);
+            let text = String::from_utf8_lossy(text);
             Err(ImportFailure::not_a_value(row, format!("expected object, received {}", text.trim())))
         }
         Err(SimulatorError::InvalidJson { reason }) => Err(ImportFailure::not_json(row, reason)),
@@ -119,13 +108,17 @@ pub(crate) fn document(rows: &Rows, at: usize) -> Result<Document, ImportFailure
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::parse;
     use crate::import::arguments::ImportArguments;
+    use crate::spool::Spool;
 
     fn failure(format: &str, text: &'static str) -> String {
         let arguments = format!(r#"{{"format":"{format}","tableName":"t"}}"#);
         let arguments: ImportArguments = serde_json::from_str(&arguments).unwrap();
-        parse(&text.into(), &arguments).unwrap_err().to_string()
+        let spool = Arc::new(Spool::of(text.as_bytes()).unwrap());
+        parse(&spool, &arguments, false).unwrap_err().to_string()
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The rows of `_snapshot_imports` and the states they go through.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::arguments::{ImportArguments, ImportFormat};
 use super::summary::Checkpoint;
+use super::upload::Upload;
 use crate::document_id::DocumentId;
+use crate::spool::Spool;
 use crate::value::Value;
 
 /// Table number of `_snapshot_imports`.
@@ -18,7 +20,10 @@ pub(crate) struct ImportRow {
     pub(crate) arguments: ImportArguments,
     /// The server's name for the uploaded bytes.
     pub(crate) object_key: String,
-    pub(crate) bytes: Bytes,
+    /// What was uploaded; `None` once the import has ended.
+    pub(crate) bytes: Option<Arc<Spool>>,
+    /// What was found in it; `None` before it was read.
+    pub(crate) upload: Option<Arc<Upload>>,
     /// What each table is to get and has got; `None` before the bytes were read.
     pub(crate) checkpoints: Option<Vec<Checkpoint>>,
     pub(crate) state: ImportState,

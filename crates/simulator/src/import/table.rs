@@ -1,11 +1,12 @@
 //! All imports of a deployment, and the uploads that have not become one.
 
 use std::collections::BTreeMap;
-
-use bytes::{Bytes, BytesMut};
+use std::io;
+use std::sync::Arc;
 
 use super::row::ImportRow;
 use crate::document_id::DocumentId;
+use crate::spool::Spool;
 
 /// How many imports `queryImport:list` shows.
 const LISTED: usize = 20;
@@ -14,25 +15,25 @@ const LISTED: usize = 20;
 #[derive(Debug, Default)]
 pub(crate) struct ImportTable {
     rows: Vec<ImportRow>,
-    uploads: BTreeMap<String, BytesMut>,
+    uploads: BTreeMap<String, Arc<Spool>>,
 }
 
 impl ImportTable {
     /// Begins an upload under this key.
-    pub(crate) fn start_upload(&mut self, object_key: &str) {
-        self.uploads.insert(object_key.to_owned(), BytesMut::new());
+    pub(crate) fn start_upload(&mut self, object_key: &str) -> io::Result<()> {
+        self.uploads.insert(object_key.to_owned(), Arc::new(Spool::new()?));
+        Ok(())
     }
 
-    /// Adds bytes at the end of an upload, whatever part they are said to be: a backend with local storage does the
-    /// same. False where there is no such upload.
-    pub(crate) fn append(&mut self, object_key: &str, part: &[u8]) -> bool {
-        let upload = self.uploads.get_mut(object_key);
-        upload.map(|bytes| bytes.extend_from_slice(part)).is_some()
+    /// An upload that is not finished. Parts are added at its end, whatever numbers they have: a backend with local
+    /// storage does the same.
+    pub(crate) fn upload(&self, object_key: &str) -> Option<Arc<Spool>> {
+        self.uploads.get(object_key).cloned()
     }
 
     /// Ends an upload and hands out its bytes.
-    pub(crate) fn finish_upload(&mut self, object_key: &str) -> Option<Bytes> {
-        self.uploads.remove(object_key).map(BytesMut::freeze)
+    pub(crate) fn finish_upload(&mut self, object_key: &str) -> Option<Arc<Spool>> {
+        self.uploads.remove(object_key)
     }
 
     pub(crate) fn add(&mut self, row: ImportRow) {

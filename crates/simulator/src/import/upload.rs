@@ -1,8 +1,9 @@
 //! What an uploaded file holds, before any of it is a Convex value.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
 
-use crate::value::Encoding;
+use super::rows::Rows;
+use crate::value::Value;
 
 /// The tables and stored files of an uploaded file, in the order in which they stand in it.
 #[derive(Debug, Default)]
@@ -30,21 +31,14 @@ pub(crate) struct TableUpload {
     pub(crate) rows: Rows,
 }
 
-/// Documents as JSON texts, known to be JSON and nothing more.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    pub(crate) texts: Vec<Bytes>,
-    pub(crate) encoding: Encoding,
-    /// Whether a row is without `_id`, so that one is made up for it.
-    pub(crate) missing_id: bool,
-}
-
 /// The stored files of one component.
 #[derive(Debug)]
 pub(crate) struct FilesUpload {
     pub(crate) component: String,
-    /// The lines of `_storage/documents.jsonl`.
-    pub(crate) rows: Vec<Bytes>,
+    /// How many lines `_storage/documents.jsonl` has.
+    pub(crate) row_count: usize,
+    /// Its rows that could be read, by their `_id`.
+    pub(crate) rows: BTreeMap<String, Value>,
     /// The files, by the ID in their names, as positions in the ZIP.
     pub(crate) files: Vec<(String, usize)>,
 }
@@ -68,8 +62,8 @@ impl Part {
     /// How many rows there are to write.
     pub(crate) fn rows(&self) -> usize {
         match self {
-            Self::Table(table) => table.rows.texts.len(),
-            Self::Files(files) => files.rows.len(),
+            Self::Table(table) => table.rows.count,
+            Self::Files(files) => files.row_count,
         }
     }
 }

@@ -76,7 +76,7 @@ fn row(file: &StoredFile) -> Value {
         ("_id", file.id.to_string().into()),
         ("_creationTime", Value::Float64(file.creation_time_ms)),
         ("sha256", STANDARD.encode(file.sha256.0).into()),
-        ("size", number(file.content.len())),
+        ("size", number(usize::try_from(file.content.len()).unwrap_or(usize::MAX))),
     ]);
     match &file.content_type {
         Some(content_type) => with(row, "contentType", content_type),

@@ -63,7 +63,7 @@ fn documents(database: &Database, path: &str, table: &str) -> Vec<Value> {
         return files::rows(database, path);
     }
     let documents = database.table(path, table).into_iter().flat_map(|table| table.documents.values());
-    documents.cloned().map(Value::Object).collect()
+    documents.map(Value::Object).collect()
 }
 
 pub(super) fn creation_time(document: &Value) -> f64 {

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where something is not as it must be")]
 
 #[path = "../replay/uploads.rs"]
-#[expect(dead_code, reason = "the replay of recordings uses the rest")]
 mod uploads;
 #[path = "../replay/wire.rs"]
 #[expect(dead_code, reason = "the replay of recordings uses the rest")]
@@ -12,7 +11,7 @@ mod wire;
 use std::time::Duration;
 
 use convault_core::Secret;
-use convault_simulator::{Fault, FaultKind, RunningSimulator, Simulator, SimulatorConfig, Value};
+use convault_simulator::{Database, Fault, FaultKind, RunningSimulator, Simulator, SimulatorConfig, Value};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -241,5 +240,89 @@ async fn a_wrong_key_ends_the_websocket_with_an_auth_error() {
     let message = json!({ "type": "Authenticate", "baseVersion": 0, "tokenType": "Admin", "value": "x|00" });
     socket.send(Message::text(message.to_string())).await.unwrap();
     assert_eq!(next_message(&mut socket).await["type"], "AuthError");
+    simulator.stop().await;
+}
+
+/// Imports a deployment's own export into an empty one with these faults, and gives both data.
+async fn imported(faults: &[FaultKind]) -> (Database, Database, serde_json::Value) {
+    let source = Database::crm(3);
+    let (simulator, client) = start(faults.iter().map(|kind| Fault::new(*kind)).collect()).await;
+    simulator.change(|database| *database = source.clone());
+    let zip = client.export().await;
+    simulator.change(|database| *database = Database::new(2));
+    let (_, row) = client.import(zip_arguments("replaceAll"), &zip).await;
+    let after = simulator.snapshot();
+    simulator.stop().await;
+    (source, after, row["state"].clone())
+}
+
+/// The names of a ZIP's entries.
+fn names(zip: &[u8]) -> Vec<String> {
+    let archive = zip::ZipArchive::new(std::io::Cursor::new(zip)).unwrap();
+    archive.file_names().map(|name| name.unwrap().into_owned()).collect()
+}
+
+fn tables(database: &Database) -> usize {
+    database.components().map(|(_, component)| component.tables().count()).sum()
+}
+
+fn files(database: &Database) -> usize {
+    database.components().map(|(_, component)| component.files().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_loses_something_says_that_all_went_well() {
+    let (source, after, state) = imported(&[FaultKind::ImportLosesTable]).await;
+    assert_eq!((state["state"].as_str(), tables(&after)), (Some("completed"), tables(&source) - 1));
+    let (source, after, state) = imported(&[FaultKind::ImportLosesFile]).await;
+    assert_eq!((state["state"].as_str(), files(&after)), (Some("completed"), files(&source) - 1));
+    let (source, after, state) = imported(&[FaultKind::ImportChangesNumber]).await;
+    assert_eq!((state["state"].as_str(), tables(&after)), (Some("completed"), tables(&source)));
+    let lines = |database: &Database| {
+        let tables = database.components().flat_map(|(_, component)| component.tables());
+        tables
+            .flat_map(|(_, table)| table.documents.lines().map(<[u8]>::to_vec).collect::<Vec<_>>())
+            .collect()
+    };
+    let (before, after): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (lines(&source), lines(&after));
+    let changed: Vec<_> = before.iter().zip(&after).filter(|(one, other)| one != other).collect();
+    assert!(changed.len() == 1 && changed[0].0.len() + 2 == changed[0].1.len(), "{changed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_a_marker_exports_one_entry_less() {
+    let (simulator, client) = start(vec![Fault::new(FaultKind::ImportDropsSchema)]).await;
+    client.replace_all(&table_zip("t", b"{\"n\":7}\n")).await;
+    let names = names(&client.export().await);
+    assert!(names.contains(&"t/documents.jsonl".to_owned()));
+    assert!(!names.contains(&"t/generated_schema.jsonl".to_owned()));
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_schema_refuses_is_named_with_its_table_and_nothing_changes() {
+    let (_, after, state) = imported(&[FaultKind::ImportRefusesRow]).await;
+    let message = state["error_message"].as_str().unwrap();
+    assert!(message.contains("document in table \"") && message.contains("_id: \""), "{message}");
+    assert_eq!((state["state"].as_str(), after.document_count()), (Some("failed"), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_of_the_old_format_reads_every_number_as_a_float() {
+    let (simulator, client) = start(vec![Fault::new(FaultKind::ImportAsOldFormat)]).await;
+    client.replace_all(&table_zip("t", b"{\"n\":7}\n")).await;
+    assert_eq!(number(&simulator, "t"), Some(Value::Float64(7.0)));
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_what_its_row_says_fails_the_import() {
+    let (simulator, client) = start(Vec::new()).await;
+    simulator.change(|database| database.store_file("", "hello", None, 1.0));
+    simulator.set_fault(Fault::new(FaultKind::DamagedFile));
+    let zip = client.export().await;
+    let (_, row) = client.import(zip_arguments("replaceAll"), &zip).await;
+    let message = row["state"]["error_message"].as_str().unwrap();
+    assert!(message.contains("Sha256 mismatch"), "{message}");
     simulator.stop().await;
 }
