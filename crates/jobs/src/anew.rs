@@ -276,18 +276,19 @@ impl Anew<'_> {
         let Written { objects, manifest } = written;
         let context = self.context;
         context.phase(RunPhase::Manifest);
-        let lock = locked_until(self.destination, self.old()).await?.zip(self.destination.object_lock);
-        let lock = lock.map(|(until, mode)| Lock { mode, until });
-        let protection = Protection::new(
-            self.destination,
-            repository,
-            lock.filter(|lock| lock.until > context.clock.now()),
-        );
+        let protection = Protection::new(self.destination, repository, self.lock().await?);
         let mut warnings = Vec::new();
         let stored = write_manifest(&protection, objects.clone(), &manifest, &mut warnings, context).await?;
         self.carry_over_marks(&Manifest { objects, repository: protection.repository().clone(), ..manifest })
             .await?;
         Ok(stored)
+    }
+
+    /// The new one is locked as long as the old one is.
+    pub(crate) async fn lock(&self) -> Result<Option<Lock>, JobError> {
+        let lock = locked_until(self.destination, self.old()).await?.zip(self.destination.object_lock);
+        let lock = lock.map(|(until, mode)| Lock { mode, until });
+        Ok(lock.filter(|lock| lock.until > self.context.clock.now()))
     }
 
     /// What people have said of the old one holds for the new one.

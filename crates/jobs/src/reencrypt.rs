@@ -8,6 +8,7 @@ use crate::{
     AnewRules, Destination, JobError, OldSnapshot, RunContext, Snapshot,
     anew::{Anew, Written, folder_of, recipients},
     group::Group,
+    shared::collect_again,
 };
 
 /// What a re-encryption did.
@@ -61,12 +62,8 @@ fn why_not(destination: &Destination, snapshot: &Snapshot) -> Option<&'static st
     if !needs_reencryption(destination, manifest) {
         return Some("it is encrypted to these recipients already");
     }
-    if snapshot.judgement.standing == Standing::Damaged {
-        return Some("it is damaged: `convault repair` it first");
-    }
-    let shared = "its files are shared with other snapshots, and are encrypted to the recipients of those: a new backup has \
-                  new ones";
-    (manifest.files == FilesMode::Shared).then_some(shared)
+    let is_damaged = snapshot.judgement.standing == Standing::Damaged;
+    is_damaged.then_some("it is damaged: `convault repair` it first")
 }
 
 /// Writes every object of the old one, encrypted anew.
@@ -75,12 +72,16 @@ async fn write(anew: &Anew<'_>, group: &Group) -> Result<Written, JobError> {
     // As at a backup, the index comes last.
     let mut old: Vec<&StoredObject> = anew.old().objects.iter().collect();
     old.sort_by_key(|object| object.role == ObjectRole::Index);
-    for object in old {
+    let is_of_files = |object: &&StoredObject| matches!(object.role, ObjectRole::Files | ObjectRole::Refs);
+    for object in old.into_iter().filter(|object| !is_of_files(object)) {
         let (sent, found) = anew.send(group, object).await?;
         objects.push(anew.finish(sent).await?);
         findings = findings.or(found);
     }
     let findings = findings.ok_or_else(|| refused(&anew.old().id, "its manifest names no ZIP"))?;
+    if anew.old().files == FilesMode::Shared {
+        objects.extend(collect_again(anew).await?);
+    }
     let check = "every byte opened, written anew, and read back";
     let manifest = anew.manifest(&findings, check).await?;
     let reencrypted_from = Some(anew.old().id.clone());

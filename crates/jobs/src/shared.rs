@@ -4,6 +4,7 @@
 //! they are listed again. What was found goes into `files.jsonl.zst`, which file is which object, and `refs.zst`, the
 //! objects a snapshot needs (`docs/format.md`, "Shared files"). Nothing here holds more than some forty bytes for a file.
 
+mod again;
 mod book;
 mod collect;
 mod condemned;
@@ -21,6 +22,7 @@ mod run;
 mod sweep;
 mod without;
 
+pub(crate) use again::collect_again;
 pub(crate) use book::Collected;
 pub(crate) use examine::{FileFaults, Reading, examine_files, key_of};
 pub(crate) use found::objects_of_files;

@@ -85,7 +85,7 @@ impl<'c> Listing<'c> {
                     return self.listed(file).map(Some);
                 }
                 ListingLine::Totals(totals) => self.announced = Some(totals.files),
-                ListingLine::Other => {}
+                ListingLine::Uncertain(_) | ListingLine::Other => {}
             }
         }
     }

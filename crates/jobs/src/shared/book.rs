@@ -8,13 +8,14 @@ use convault_core::{
 use tokio::time::Instant;
 
 use crate::{
-    BackupJob, Encryption, JobError, RunContext,
+    Encryption, JobError, RunContext,
     group::{Group, Outline, Sending, SentObject},
     prepare::Ready,
     shared::{
-        collect::Pass,
+        collect::{Pace, Pass},
         fetch::{Fetched, Wish},
         listing::{ListingTotals, ListingWriter},
+        lock::FileLock,
         names::{Marks, Seen},
         place::Place,
     },
@@ -120,18 +121,18 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) async fn begin(
-        job: &BackupJob,
-        taking: &[Ready],
+        pace: Pace,
+        taking: Vec<(&Ready, Option<FileLock>)>,
         layout: &Layout,
         context: &RunContext,
     ) -> Result<Self, JobError> {
+        let groups = Group::of(taking.iter().map(|(ready, _)| &ready.destination));
         let mut places: Vec<Place> = Vec::new();
-        for ready in taking {
-            let place = Place::of(ready, job, layout, &places, context).await?;
+        for (ready, lock) in taking {
+            let place = Place::of(ready, lock, layout, &places, context).await?;
             places.push(place);
         }
-        let groups = Group::of(taking.iter().map(|ready| &ready.destination));
-        let groups = groups.into_iter().map(|group| begin_group(group, &places, job, layout, context));
+        let groups = groups.into_iter().map(|group| begin_group(group, &places, pace, layout, context));
         let groups = groups.collect::<Result<_, JobError>>()?;
         Ok(Self {
             places,
@@ -334,7 +335,7 @@ impl Book {
 fn begin_group(
     group: Group,
     places: &[Place],
-    job: &BackupJob,
+    pace: Pace,
     layout: &Layout,
     context: &RunContext,
 ) -> Result<SharedGroup, JobError> {
@@ -345,7 +346,7 @@ fn begin_group(
         role: ObjectRole::Files,
         length_bytes: None,
         budget_bytes: LISTING_BYTES,
-        stall_limit: job.stall_limit,
+        stall_limit: pace.stall_limit,
     };
     let sending = Sending::begin(&group, &outline)?;
     let is_in = |place: &Place| group.stores.iter().any(|store| store.destination() == place.name());

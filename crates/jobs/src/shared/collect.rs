@@ -1,6 +1,6 @@
 //! Collects the stored files of a run: before the export those that nobody has yet, after it the rest.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use convault_core::{DestinationName, FileRow, Layout, RunPhase, Sha256, Source};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
@@ -12,6 +12,7 @@ use crate::{
     shared::{
         book::{Book, Collected},
         fetch::{Fetched, Fetcher, Wish},
+        lock::FileLock,
         place::Place,
     },
 };
@@ -28,6 +29,21 @@ pub(super) enum Pass {
     Second { snapshot_us: i64 },
 }
 
+/// What collecting may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Memory for parts on their way.
+    pub(crate) upload_memory_bytes: u64,
+    /// How long a destination may take no data.
+    pub(crate) stall_limit: Duration,
+}
+
+impl Pace {
+    pub(crate) fn of(job: &BackupJob) -> Self {
+        Self { upload_memory_bytes: job.upload_memory_bytes, stall_limit: job.stall_limit }
+    }
+}
+
 /// The stored files of one run.
 pub(crate) struct Collection<'a> {
     work: Work<'a>,
@@ -36,7 +52,7 @@ pub(crate) struct Collection<'a> {
 
 /// What does not change while files are collected.
 struct Work<'a> {
-    job: &'a BackupJob,
+    pace: Pace,
     source: &'a dyn Source,
     layout: Layout,
     /// Held by the large file that is on its way.
@@ -49,15 +65,16 @@ type Pending<'b> = BoxFuture<'b, Result<(FileRow, Fetched), JobError>>;
 
 impl<'a> Collection<'a> {
     /// Reads what the destinations have, and begins the listing in each.
+    /// Each comes with how its file objects are to be locked.
     pub(crate) async fn begin(
-        job: &'a BackupJob,
+        pace: Pace,
         source: &'a dyn Source,
-        taking: &[Ready],
+        taking: Vec<(&Ready, Option<FileLock>)>,
         context: &'a RunContext,
     ) -> Result<Self, JobError> {
-        let layout = Layout::new(job.deployment.clone());
-        let book = Book::begin(job, taking, &layout, context).await?;
-        Ok(Self { work: Work { job, source, layout, large: Semaphore::new(1), context }, book })
+        let layout = Layout::new(source.deployment().clone());
+        let book = Book::begin(pace, taking, &layout, context).await?;
+        Ok(Self { work: Work { pace, source, layout, large: Semaphore::new(1), context }, book })
     }
 
     /// Lists the files and stores those that a destination lacks.
@@ -86,7 +103,7 @@ impl<'a> Collection<'a> {
     /// Closes the listing and the refs.
     pub(crate) async fn close(self) -> Result<Collected, JobError> {
         let Self { work, book } = self;
-        book.close(&work.layout, work.job.stall_limit, work.context).await
+        book.close(&work.layout, work.pace.stall_limit, work.context).await
     }
 
     /// Gives the listing up. Files that were stored stay: the next run finds them, or they are swept.
@@ -101,8 +118,8 @@ impl Work<'_> {
         let fetcher = Fetcher {
             source: self.source,
             layout: &self.layout,
-            upload_memory_bytes: self.job.upload_memory_bytes.saturating_sub(book.reserved_bytes()),
-            stall_limit: self.job.stall_limit,
+            upload_memory_bytes: self.pace.upload_memory_bytes.saturating_sub(book.reserved_bytes()),
+            stall_limit: self.pace.stall_limit,
             large: &self.large,
             context: self.context,
         };
@@ -140,7 +157,7 @@ impl Work<'_> {
         let Some(done) = self.context.or_stop(window.pending.next()).await? else { return Ok(()) };
         window.contents.pop_front();
         let (row, fetched) = done?;
-        book.settle(pass, &row, fetched, &self.layout, self.job.stall_limit, self.context).await
+        book.settle(pass, &row, fetched, &self.layout, self.pace.stall_limit, self.context).await
     }
 }
 

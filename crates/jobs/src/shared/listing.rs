@@ -37,7 +37,9 @@ pub(crate) enum ListingLine {
     File(ListedFile),
     /// The last; a listing without it is not whole.
     Totals(ListingTotals),
-    /// Everything that putting a snapshot together does not need.
+    /// Files that were listed before the export and not after it, by the places of their lines.
+    Uncertain(Vec<u32>),
+    /// Everything else.
     Other,
 }
 
@@ -48,9 +50,14 @@ impl ListingLine {
         struct Kind<'a> {
             line: &'a str,
         }
+        #[derive(Deserialize)]
+        struct Numbers {
+            numbers: Vec<u32>,
+        }
         let Kind { line } = serde_json::from_slice(text)?;
         Ok(match line {
             "file" => Self::File(serde_json::from_slice(text)?),
+            "uncertain" => Self::Uncertain(serde_json::from_slice::<Numbers>(text)?.numbers),
             "totals" => Self::Totals(serde_json::from_slice(text)?),
             _ => Self::Other,
         })

@@ -4,7 +4,7 @@ use convault_core::{Candidate, FileRef, Layout, Lock, Standing, keep_horizon};
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{BackupJob, JobError, RunContext, error::chain, prepare::Ready, prune::candidate};
+use crate::{BackupJob, Destination, JobError, RunContext, error::chain, prepare::Ready, prune::candidate};
 
 /// A lock that has to be extended is extended by a quarter of its time more, and by this at least: so each file costs a
 /// request once in some nights, not every night.
@@ -14,7 +14,7 @@ const AT_ONCE: usize = 16;
 
 /// What the file objects of one destination are locked with.
 #[derive(Debug, Clone)]
-pub(super) struct FileLock {
+pub(crate) struct FileLock {
     /// A lock that lasts until then is long enough.
     needed: Timestamp,
     /// What is set where it is not.
@@ -27,7 +27,7 @@ pub(super) struct FileLock {
 impl FileLock {
     /// What the settings ask for; `None` where nothing is locked. The snapshot is not made yet: it is taken for a good
     /// one of this moment.
-    pub(super) fn of(ready: &Ready, job: &BackupJob, context: &RunContext) -> Option<Self> {
+    pub(crate) fn of(ready: &Ready, job: &BackupJob, context: &RunContext) -> Option<Self> {
         let mode = ready.destination.object_lock?;
         let now = context.clock.now();
         let own = Candidate {
@@ -41,12 +41,18 @@ impl FileLock {
         let candidates: Vec<Candidate> = ready.survey.snapshots().map(candidate).collect();
         let keep = job.prune_rules(ready.store().destination()).keep_in(&ready.destination);
         let needed = keep_horizon(&own, &candidates, &keep, &job.time_zone, job.expected_interval, now)?;
+        Self::until(Lock { mode, until: needed }, &ready.destination, now)
+    }
+
+    /// One that lasts as long as `lock` does; `None` where that is over.
+    pub(crate) fn until(lock: Lock, destination: &Destination, now: Timestamp) -> Option<Self> {
+        let (needed, mode) = (lock.until, lock.mode);
         if needed <= now {
             return None;
         }
         let slack = (needed.duration_since(now) / 4).max(LEAST_SLACK);
         let until = needed.saturating_add(slack).unwrap_or(Timestamp::MAX);
-        let suffix = if ready.destination.encryption.is_some() { Layout::ENCRYPTED_SUFFIX } else { "" };
+        let suffix = if destination.encryption.is_some() { Layout::ENCRYPTED_SUFFIX } else { "" };
         Some(Self { needed, lock: Lock { mode, until }, suffix, refused: None })
     }
 

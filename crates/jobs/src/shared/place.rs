@@ -9,7 +9,7 @@ use convault_core::{
 };
 
 use crate::{
-    BackupJob, Destination, JobError, RunContext,
+    Destination, JobError, RunContext,
     error::chain,
     fan_out::FanOut,
     prepare::Ready,
@@ -58,7 +58,7 @@ impl Place {
     /// What `ready` has. `alike` are the places before, which may have the very same.
     pub(crate) async fn of(
         ready: &Ready,
-        job: &BackupJob,
+        lock: Option<FileLock>,
         layout: &Layout,
         alike: &[Self],
         context: &RunContext,
@@ -72,7 +72,7 @@ impl Place {
             new: Vec::new(),
             written: Vec::new(),
             condemned: condemned(&ready.destination, layout, &[]).await?,
-            lock: FileLock::of(ready, job, context),
+            lock,
             failed: None,
         })
     }

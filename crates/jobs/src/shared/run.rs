@@ -10,7 +10,8 @@ use crate::{
     prepare::Ready,
     shared::{
         book::{Collected, FileCounts, MissingFile},
-        collect::Collection,
+        collect::{Collection, Pace},
+        lock::FileLock,
     },
 };
 
@@ -31,13 +32,14 @@ pub(crate) async fn as_possible(
 
 /// Goes through the first listing. Destinations that fail are taken out of `taking`.
 pub(crate) async fn collect_before<'a>(
-    job: &'a BackupJob,
+    job: &BackupJob,
     source: &'a dyn Source,
     taking: &mut Vec<Ready>,
     run: &mut Run,
     context: &'a RunContext,
 ) -> Result<Collection<'a>, JobError> {
-    let mut files = Collection::begin(job, source, taking, context).await?;
+    let locked = taking.iter().map(|ready| (ready, FileLock::of(ready, job, context))).collect();
+    let mut files = Collection::begin(Pace::of(job), source, locked, context).await?;
     match files.before_export().await {
         Ok(()) => {
             without_failed(&files, taking, run, context);

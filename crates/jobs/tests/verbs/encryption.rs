@@ -12,8 +12,8 @@ use convault_core::{
     TableNames, Verdict,
 };
 use convault_jobs::{
-    Access, AnewRules, BackupJob, Content, Destination, Encryption, JobError, OldSnapshot, PruneRules, Reencrypted,
-    RepairRules, Rules, VerifyDepth,
+    Access, AnewRules, BackupJob, Content, Destination, Encryption, JobError, OldSnapshot, PruneRules,
+    Reencrypted, RepairRules, Rules, VerifyDepth,
 };
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
@@ -511,7 +511,7 @@ fn reencrypt_rules(keep_old: bool) -> AnewRules {
     }
 }
 
-async fn reencrypted(
+pub(crate) async fn reencrypted(
     to: &Destination,
     manifest: &Manifest,
     reader: &Reader,

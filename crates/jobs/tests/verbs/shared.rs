@@ -13,14 +13,14 @@ use convault_core::{
     Manifest, ObjectRole, Preflight, Progress, Release, RunEvent, RunOutcome, RunRecord, Secret, Sha256,
     Source, SourceError, SourceErrorKind, Store as _, Verdict,
 };
-use convault_jobs::{Access, BackupJob, Destination, PruneRules, Pruned, RepairRules, VerifyDepth};
+use convault_jobs::{Access, BackupJob, Destination, JobError, PruneRules, Pruned, RepairRules, VerifyDepth};
 use convault_uploader::{MemoryOperation, MemoryStore};
 use futures::{StreamExt as _, stream::BoxStream};
 use jiff::tz::TimeZone;
 
 use crate::{
     bench::{Run, TestClock, crm, destination, job, memory, memory_at, snapshots, verified},
-    encryption::{Reader, encrypted, wide_job},
+    encryption::{Reader, encrypted, reencrypted, wide_job},
     export::{FakeSource, of_tables},
 };
 
@@ -501,4 +501,52 @@ async fn a_store_that_takes_no_locks_is_a_warning_and_asked_once() {
         record.warnings.iter().filter(|text| text.contains("shared files are not locked")).collect();
     assert_eq!(about_files.len(), 1, "{:?}", record.warnings);
     assert!(store.calls(MemoryOperation::SetLock) < 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn recipients_are_changed_of_a_snapshot_whose_files_are_shared() {
+    let (anna, boris) = (Reader::new(), Reader::new());
+    let store = memory("vault");
+    let kept = files(9);
+    let fewer: Vec<_> = kept.iter().skip(1).cloned().collect();
+    let source = Files::becoming(kept.clone(), fewer);
+    let before = encrypted(&store, &[&anna]);
+    assert_eq!(backed_up(&source, &[before]).await.outcome, Some(RunOutcome::Good));
+    let old = newest(&store).await;
+
+    let after = encrypted(&store, &[&boris]);
+    let stranger = reencrypted(&after, &old, &boris, false).await.unwrap_err();
+    assert!(stranger.to_string().contains("cannot be opened"), "{stranger}");
+    assert_eq!(newest(&store).await.id, old.id, "nothing of it is left");
+    assert_eq!(stored_files(&store), 9);
+
+    let done = reencrypted(&after, &old, &anna, false).await.unwrap();
+    assert_eq!(done.old, convault_jobs::OldSnapshot::Removed);
+    let new = newest(&store).await;
+    assert_eq!((new.id.clone(), new.totals.files, new.files), (done.id, 9, FilesMode::Shared));
+    assert_eq!(snapshots(&store).await.len(), 1);
+    assert_has_files(&downloaded(&after, &store, Access::Opened(Some(&boris.identities))).await, &kept);
+    assert_eq!(stored_files(&store), 18, "the old objects are for a prune to sweep");
+    let report = verified(&store, VerifyDepth::ReadData).await;
+    assert_eq!((report.faults, report.sound.len()), (Vec::new(), 1));
+
+    // The next night finds them all.
+    let again = Files::of(kept).days_later(1);
+    let record = backed_up(&again, std::slice::from_ref(&after)).await;
+    assert_eq!((record.outcome, again.fetched()), (Some(RunOutcome::Good), 0), "{}", record.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_shared_file_is_no_reason_to_write_a_snapshot_anew_without_it() {
+    let (anna, boris) = (Reader::new(), Reader::new());
+    let store = memory("vault");
+    let before = encrypted(&store, &[&anna]);
+    backed_up(&Files::of(files(5)), &[before]).await;
+    let old = newest(&store).await;
+    let lost = store.keys().into_iter().find(|key| key.starts_with("crm/files/")).unwrap();
+    store.delete(&lost).await.unwrap();
+    let error = reencrypted(&encrypted(&store, &[&boris]), &old, &anna, false).await.unwrap_err();
+    assert!(matches!(error, JobError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("4 of its 5 shared files"), "{error}");
+    assert_eq!(newest(&store).await.id, old.id);
 }
