@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use convault_core::{AnomalyLimits, DeploymentName, Secret, TableRef};
+use convault_core::{AnomalyLimits, Cascade, DeploymentName, Secret, TableRef};
 use url::Url;
 
-use crate::{anomaly, mask, names::Names, reading::Reading, secret::read_secret, section::Section};
+use crate::{anomaly, erasure, mask, names::Names, reading::Reading, secret::read_secret, section::Section};
 
 /// One `[[deployment]]`.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct DeploymentSettings {
     pub file_rate: u32,
     /// Tables that make it act by itself: left empty where a copy is to send nothing.
     pub automations: Vec<TableRef>,
+    /// What goes with documents that are erased.
+    pub cascades: Vec<Cascade>,
     /// When a snapshot is suspect.
     pub anomaly: AnomalyLimits,
 }
@@ -59,6 +61,7 @@ pub(crate) fn read(
     let files_at_once = section.count(reading, "files_at_once", 1..MOST_FILES + 1);
     let file_rate = section.count(reading, "file_rate", 1..MOST_FILES + 1);
     let automations = section.list(reading, "automations", mask::user_table);
+    let cascades = section.list(reading, "cascades", erasure::cascade);
     let anomaly = anomaly::read(&section.table_or_defaults(reading, "anomaly"), reading);
     Some(DeploymentSettings {
         name: name?,
@@ -73,6 +76,7 @@ pub(crate) fn read(
         files_at_once: files_at_once?,
         file_rate: file_rate?,
         automations: automations.unwrap_or_default(),
+        cascades: cascades.unwrap_or_default(),
         anomaly: anomaly?,
     })
 }

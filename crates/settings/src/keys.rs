@@ -148,6 +148,7 @@ pub(crate) static ROOT: Keys = Keys {
         optional("daemon", Form::Table(&DAEMON)),
         optional("signing", Form::Table(&SIGNING)),
         optional("encryption", Form::Table(&ENCRYPTION)),
+        optional("erasure", Form::Table(&ERASURE)),
         optional("deployment", Form::Tables(&DEPLOYMENT)),
         optional("destination", Form::Tables(&DESTINATION)),
         optional("surrounding", Form::Tables(&SURROUNDING)),
@@ -187,6 +188,9 @@ pub(crate) static ENCRYPTION: Keys = Keys {
     keys: &[optional("names_key", Form::Secret), optional("identity", Form::Secret)],
 };
 
+pub(crate) static ERASURE: Keys =
+    Keys { title: "[erasure]", keys: &[default("max_erased_ids", Form::Count, "100000")] };
+
 pub(crate) static DEPLOYMENT: Keys = Keys {
     title: "[[deployment]]",
     keys: &[
@@ -202,6 +206,7 @@ pub(crate) static DEPLOYMENT: Keys = Keys {
         default("files_at_once", Form::Count, "8"),
         default("file_rate", Form::Count, "200"),
         optional("automations", Form::Texts),
+        optional("cascades", Form::Texts),
         optional("anomaly", Form::Table(&ANOMALY)),
     ],
 };
@@ -475,11 +480,12 @@ pub(crate) static SECRET: Keys = Keys {
 };
 
 /// Every table, for finding where a misplaced key belongs and for checking the documentation.
-pub(crate) static ALL: [&Keys; 31] = [
+pub(crate) static ALL: [&Keys; 32] = [
     &ROOT,
     &DAEMON,
     &SIGNING,
     &ENCRYPTION,
+    &ERASURE,
     &DEPLOYMENT,
     &ANOMALY,
     &TABLE_LIMITS,

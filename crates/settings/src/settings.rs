@@ -20,6 +20,7 @@ use crate::{
     effective::Effective,
     encryption::{self, EncryptionSettings},
     environment::Environment,
+    erasure::{self, ErasureSettings},
     job::{self, JobSettings},
     keys::{self, CONFIG_VARIABLE, VARIABLE_PREFIX},
     mask::{self, MaskSettings},
@@ -48,6 +49,8 @@ pub struct Settings {
     pub signing: Option<SigningSettings>,
     /// `[encryption]`; `None` where nothing is encrypted and nothing opened.
     pub encryption: Option<EncryptionSettings>,
+    /// `[erasure]`.
+    pub erasure: ErasureSettings,
     /// Every `[[deployment]]`, in the order of the file.
     pub deployments: Vec<DeploymentSettings>,
     /// Every `[[destination]]`, in the order of the file.
@@ -126,6 +129,7 @@ impl Settings {
                 daemon: tables.daemon,
                 signing: tables.signing,
                 encryption: tables.encryption,
+                erasure: tables.erasure,
                 deployments: tables.deployments,
                 destinations: tables.destinations,
                 surroundings: tables.surroundings,
@@ -195,6 +199,7 @@ pub(crate) struct Tables {
     pub(crate) daemon: DaemonSettings,
     signing: Option<SigningSettings>,
     encryption: Option<EncryptionSettings>,
+    erasure: ErasureSettings,
     pub(crate) deployments: Vec<DeploymentSettings>,
     pub(crate) destinations: Vec<DestinationSettings>,
     pub(crate) surroundings: Vec<SurroundingSettings>,
@@ -225,6 +230,8 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
     let (daemon, state_dir, coordinate_in) = daemon::read(&daemon_section, reading);
     let signing = root.table(reading, "signing").map(|section| signing::read(&section, reading));
     let encryption = root.table(reading, "encryption").map(|section| encryption::read(&section, reading));
+
+    let erasure = erasure::read(&root.table_or_defaults(reading, "erasure"), reading);
 
     let mut deployment_names = Names::new("[[deployment]]", |text| DeploymentName::new(text));
     let deployments: Vec<Option<DeploymentSettings>> = root
@@ -329,6 +336,7 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
             Some(encryption) => Some(encryption?),
             None => None,
         },
+        erasure: erasure?,
         deployments: deployments.into_iter().collect::<Option<Vec<_>>>()?,
         destinations: destinations.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
         surroundings: surroundings.into_iter().collect::<Option<Vec<_>>>()?,
