@@ -20,7 +20,7 @@ pub use certify::{SealedCertificate, certify, seal_certificate};
 pub use check::{CertificateCheck, CheckedCopy, check_certificate};
 pub use complete::{Completed, complete_ledger};
 pub use ledger::{Ledger, LedgerKeys, read_ledger};
-pub use rewrite::{Rewrite, Rewriting, RewrittenSnapshot, rewrite};
+pub use rewrite::{Rewrite, Rewriting, RewrittenSnapshot, plan_rewrite, rewrite};
 pub use search::{ErasureLimits, Found, erased, search_erased};
 
 pub(crate) use complete::complete_by_copy;

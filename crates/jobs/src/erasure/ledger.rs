@@ -77,6 +77,13 @@ impl Ledger {
         self.entries.iter().map(|one| &one.entry)
     }
 
+    /// Its newest entry, as if there were no others: for looking at what that one alone erases.
+    #[must_use]
+    pub fn newest_alone(&self) -> Self {
+        let newest = self.entries.last().cloned().into_iter().collect();
+        Self::new(self.deployment.clone(), newest, self.names.clone())
+    }
+
     /// The ledger as it was with its first entries alone.
     pub(super) fn up_to(&self, entries: usize) -> Self {
         let entries = self.entries.iter().take(entries).cloned().collect();

@@ -82,6 +82,26 @@ pub async fn rewrite(
     id: &SnapshotId,
     context: &RunContext,
 ) -> Result<Rewriting, JobError> {
+    begin(wish, deployment, id, true, context).await
+}
+
+/// What [`rewrite`] would do, without doing it: old snapshots are then [`OldSnapshot::Kept`].
+pub async fn plan_rewrite(
+    wish: &Rewrite<'_>,
+    deployment: &DeploymentName,
+    id: &SnapshotId,
+    context: &RunContext,
+) -> Result<Rewriting, JobError> {
+    begin(wish, deployment, id, false, context).await
+}
+
+async fn begin(
+    wish: &Rewrite<'_>,
+    deployment: &DeploymentName,
+    id: &SnapshotId,
+    perform: bool,
+    context: &RunContext,
+) -> Result<Rewriting, JobError> {
     let Rewrite { destination, ledger, identities, limits, rules } = *wish;
     let survey = survey(destination, deployment, &[], context.clock.now()).await?;
     let folder = survey.folder(id).ok_or_else(|| JobError::NoSuchSnapshot {
@@ -92,7 +112,8 @@ pub async fn rewrite(
     let snapshot = folder.snapshot().ok_or_else(|| refused(id, "it has no manifest that can be used"))?;
     let anew = Anew { destination, snapshot, folder, identities, rules, context };
     if let Some(newer) = survey.folders.iter().find(|other| is_in_place_of(other, snapshot)) {
-        return Ok(Rewriting::Superseded(newer.id.clone(), anew.remove_old().await?));
+        let fate = if perform { anew.remove_old().await? } else { OldSnapshot::Kept };
+        return Ok(Rewriting::Superseded(newer.id.clone(), fate));
     }
     if snapshot.judgement.standing == Standing::Damaged {
         return Err(refused(id, "it is damaged: `convault repair` it first"));
@@ -107,9 +128,12 @@ pub async fn rewrite(
     if let Some(why) = why_not(destination, &snapshot.manifest) {
         return Err(refused(id, why));
     }
-    let rewriting = OneRewrite { anew: &anew, ledger, limits, found: &found };
-    let stored_bytes = anew.write(async |group| Box::pin(rewriting.write(group)).await).await?;
-    let fate = anew.remove_old().await?;
+    let (mut stored_bytes, mut fate) = (0, OldSnapshot::Kept);
+    if perform {
+        let rewriting = OneRewrite { anew: &anew, ledger, limits, found: &found };
+        stored_bytes = anew.write(async |group| Box::pin(rewriting.write(group)).await).await?;
+        fate = anew.remove_old().await?;
+    }
     Ok(Rewriting::Rewritten(Box::new(RewrittenSnapshot {
         id: context.id.clone(),
         old: id.clone(),
