@@ -30,9 +30,9 @@ mod completeness {
         include_str!("shared.rs"),
     );
 
-    /// Faults of deployments that are written to, which no backup can meet; the tests of the simulator and of the
+    /// Faults of deployments that are written to and of the platform that makes them, which no backup can meet; the tests of the simulator and of the
     /// restorer show what they do.
-    const OF_TARGETS: [FaultKind; 12] = [
+    const OF_TARGETS: [FaultKind; 16] = [
         FaultKind::ImportStaysUploaded,
         FaultKind::ImportFails,
         FaultKind::UploadPart503,
@@ -45,6 +45,10 @@ mod completeness {
         FaultKind::ImportAsOldFormat,
         FaultKind::CountsUnavailable,
         FaultKind::FunctionFails,
+        FaultKind::CreateDeployment500,
+        FaultKind::CreateDeploymentLostAnswer,
+        FaultKind::CreateDeployKeyLostAnswer,
+        FaultKind::DeleteDeployment500,
     ];
 
     #[test]

@@ -1,8 +1,9 @@
 //! The errors that a deployment answers, all of one shape.
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -56,6 +57,15 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(json!({ "code": self.code, "message": self.message }))).into_response()
     }
+}
+
+/// An answer whose body fails, which closes the connection before the client has what it says.
+pub(crate) fn lost_answer() -> Response {
+    let lost = futures::stream::once(async {
+        Err::<Bytes, _>(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the answer is lost"))
+    });
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_LENGTH, "47")];
+    (headers, Body::from_stream(lost)).into_response()
 }
 
 /// A JSON body; one that cannot be read is refused as the backend does.

@@ -160,6 +160,14 @@ faults! {
         "Counting answers 503 `TableSummariesUnavailable`, as while the server starts.";
     FunctionFails "function-fails" FaultValue::Times,
         "A function of the deployment's own code throws.";
+    CreateDeployment500 "create-deployment-500" FaultValue::Times,
+        "The platform answers 500 to the wish for a deployment, and makes none.";
+    CreateDeploymentLostAnswer "create-deployment-lost-answer" FaultValue::Times,
+        "The platform makes a deployment, and the connection is closed before the answer says so.";
+    CreateDeployKeyLostAnswer "create-deploy-key-lost-answer" FaultValue::Times,
+        "The platform makes a deploy key, and the connection is closed before the answer has it.";
+    DeleteDeployment500 "delete-deployment-500" FaultValue::Times,
+        "The platform answers 500 to the wish to delete a deployment, and does not delete it.";
 }
 
 /// A fault that is asked for, with its value.

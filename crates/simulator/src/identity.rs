@@ -30,6 +30,19 @@ async fn canonical_urls(State(state): State<AppState>, admin: Admin) -> Result<R
 
 async fn deployment_info(State(state): State<AppState>, admin: Admin) -> Result<Response, ApiError> {
     admin.require(Operation::ViewData)?;
+    if let Some(cloud) = &state.cloud {
+        return Ok(Json(json!({
+            "kind": "cloud",
+            "teamId": 1,
+            "projectId": cloud.project,
+            "projectName": "Simulated",
+            "projectSlug": "simulated",
+            "id": cloud.id,
+            "deploymentType": cloud.deployment_type,
+            "reference": cloud.reference,
+        }))
+        .into_response());
+    }
     let kind = if is_deploy_key(state.key.expose()) { "cloud" } else { "selfHosted" };
     if kind == "selfHosted" {
         return Ok(Json(json!({ "kind": kind })).into_response());

@@ -20,10 +20,8 @@ mod worker;
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -31,7 +29,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api_error::{ApiError, ApiJson};
+use crate::api_error::{ApiError, ApiJson, lost_answer};
 use crate::auth::{Admin, Operation};
 use crate::database::Database;
 use crate::document_id::DocumentId;
@@ -144,15 +142,6 @@ async fn finish_upload(
         return Ok(lost_answer());
     }
     Ok(Json(json!({ "importId": id.to_string() })).into_response())
-}
-
-/// An answer whose body fails, which closes the connection before the client has the ID.
-fn lost_answer() -> Response {
-    let lost = futures::stream::once(async {
-        Err::<Bytes, _>(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the answer is lost"))
-    });
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_LENGTH, "47")];
-    (headers, Body::from_stream(lost)).into_response()
 }
 
 fn add_row(

@@ -10,12 +10,15 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
 use crate::error::SimulatorError;
 use crate::faults::{Fault, FaultKind, FaultSet};
 use crate::generator::{Generator, GeneratorConfig};
 use crate::http;
+use crate::keys::DeployKeys;
+use crate::platform::CloudIdentity;
 use crate::state::{AppState, Counters, NewState};
 use crate::worker;
 
@@ -28,6 +31,8 @@ pub struct SimulatorConfig {
     pub key: Secret,
     /// What `/instance_name` answers.
     pub instance_name: String,
+    /// What it is in the cloud; `None` leaves that to what the key looks like.
+    pub cloud: Option<CloudIdentity>,
     /// What `/version` answers; a backend built without a release says `unknown`.
     pub server_version: String,
     /// What it holds.
@@ -55,6 +60,7 @@ impl SimulatorConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             instance_name: instance_name.to_owned(),
             key,
+            cloud: None,
             server_version: "unknown".to_owned(),
             data: Data::Empty,
             changed_files_percent: 0,
@@ -84,10 +90,7 @@ pub struct Simulator;
 impl Simulator {
     /// Starts to serve a deployment.
     pub async fn start(config: SimulatorConfig) -> Result<RunningSimulator, SimulatorError> {
-        let address = config.listen;
-        let listen = |source| SimulatorError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen).await?;
         let (database, generator) = match config.data {
             Data::Empty => (Database::new(0), None),
             Data::Database(database) => (*database, None),
@@ -101,6 +104,7 @@ impl Simulator {
             address,
             instance_name: config.instance_name,
             key: config.key,
+            cloud: config.cloud,
             server_version: config.server_version,
             export_time: config.export_time,
             clock: config.clock,
@@ -110,18 +114,26 @@ impl Simulator {
         });
         let simulator = RunningSimulator { address, state };
         config.faults.into_iter().for_each(|fault| simulator.set_fault(fault));
-        let serving = serve(listener, simulator.state.clone());
-        simulator.state.tracker.spawn(serving);
+        let router = http::router(simulator.state.clone());
+        simulator.state.tracker.spawn(serve(listener, router, simulator.state.stop.clone()));
         Ok(simulator)
     }
 }
 
-async fn serve(listener: TcpListener, state: AppState) {
-    let router = http::router(state.clone());
+/// Takes an address, and says which one it became.
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SimulatorError> {
+    let refused = |source| SimulatorError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
+}
+
+/// Serves connections until `stop`.
+pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = state.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
@@ -163,6 +175,11 @@ impl RunningSimulator {
     /// The key that it accepts.
     pub fn key(&self) -> Secret {
         self.state.key.clone()
+    }
+
+    /// The keys that were made for it.
+    pub(crate) fn deploy_keys(&self) -> &DeployKeys {
+        &self.state.deploy_keys
     }
 
     /// What was asked of it so far.

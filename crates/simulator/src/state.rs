@@ -16,6 +16,8 @@ use crate::export_table::ExportTable;
 use crate::faults::{FaultKind, FaultSet};
 use crate::generator::Generator;
 use crate::import::ImportTable;
+use crate::keys::DeployKeys;
+use crate::platform::CloudIdentity;
 
 /// The state of one simulated deployment. Cloning gives another handle to the same one.
 #[derive(Debug, Clone)]
@@ -26,6 +28,10 @@ pub(crate) struct Shared {
     address: SocketAddr,
     pub(crate) instance_name: String,
     pub(crate) key: Secret,
+    /// Others that were made for it.
+    pub(crate) deploy_keys: DeployKeys,
+    /// What it is in the cloud, where that is known.
+    pub(crate) cloud: Option<CloudIdentity>,
     pub(crate) server_version: String,
     pub(crate) export_time: Duration,
     pub(crate) clock: Arc<dyn Clock>,
@@ -84,6 +90,7 @@ pub(crate) struct NewState {
     pub(crate) address: SocketAddr,
     pub(crate) instance_name: String,
     pub(crate) key: Secret,
+    pub(crate) cloud: Option<CloudIdentity>,
     pub(crate) server_version: String,
     pub(crate) export_time: Duration,
     pub(crate) clock: Arc<dyn Clock>,
@@ -106,6 +113,8 @@ impl AppState {
             address: new.address,
             instance_name: new.instance_name,
             key: new.key,
+            deploy_keys: DeployKeys::default(),
+            cloud: new.cloud,
             server_version: new.server_version,
             export_time: new.export_time,
             clock: new.clock,

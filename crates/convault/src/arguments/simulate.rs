@@ -42,6 +42,12 @@ pub(crate) struct Simulate {
     /// A fault to show, NAME or NAME=VALUE; may be repeated; `--fault list` names them all
     #[arg(long = "fault", value_name = "NAME[=VALUE]")]
     pub(crate) faults: Vec<String>,
+    /// Serve the management API there too, of project 1, whose deployments are made and deleted in this process
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) platform_listen: Option<std::net::SocketAddr>,
+    /// The access token that the management API accepts; a made-up one
+    #[arg(long, value_name = "TOKEN", default_value = "simulated-token", requires = "platform_listen")]
+    pub(crate) platform_token: String,
     /// Serve S3 there too; its key pair is `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`, else `convault`
     /// and `convault-secret`
     #[arg(long, value_name = "ADDR")]

@@ -5,13 +5,17 @@ use std::{sync::Arc, time::Duration};
 use convault_core::{DefaultLock, LockMode, Secret, SystemClock};
 use convault_settings::Environment;
 use convault_simulator::{
-    Counters, Data, Fault, GeneratorConfig, Simulator, SimulatorConfig,
+    Counters, Data, Fault, GeneratorConfig, PlatformConfig, PlatformServer, RunningPlatform, Simulator,
+    SimulatorConfig,
     s3::{RunningS3, S3Fault, S3Server, S3ServerConfig},
 };
 
 use super::Surroundings;
 use crate::{arguments::Simulate, exit::Exit, print};
 
+/// The number of the only project of the platform.
+const PROJECT: u64 = 1;
+const EXPORT_TIME: Duration = Duration::from_millis(200);
 /// When what is planted was made: milliseconds since the Unix epoch.
 const PLANTED_MS: f64 = 1_700_000_000_000.0;
 
@@ -28,8 +32,8 @@ pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) ->
         listen: simulate.listen,
         data: data(&simulate),
         changed_files_percent: simulate.changed_files,
-        faults,
-        export_time: Duration::from_millis(200),
+        faults: faults.clone(),
+        export_time: EXPORT_TIME,
         clock: Arc::new(SystemClock),
         ..SimulatorConfig::new(Secret::new(simulate.key.clone()))
     };
@@ -38,9 +42,21 @@ pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) ->
         deployment.change(|database| database.plant(text, PLANTED_MS));
     }
     print::line(&format!("deployment {}", deployment.url()));
+    let platform = start_platform(&simulate, faults).await?;
     let s3 = start_s3(&simulate, s3_faults, &surroundings.environment).await?;
     surroundings.stop.cancelled().await;
     let mut counts = serde_json::json!({ "deployment": deployment_counts(&deployment.counters()) });
+    if let Some(platform) = platform {
+        let counters = platform.counters();
+        counts["platform"] = serde_json::json!({
+            "created": counters.created,
+            "deleted": counters.deleted,
+            "expired": counters.expired,
+            "keys": counters.keys,
+            "left": platform.deployments().len(),
+        });
+        platform.stop().await;
+    }
     if let Some(s3) = s3 {
         let counters = s3.counters();
         counts["s3"] = serde_json::json!({
@@ -89,6 +105,16 @@ fn data(simulate: &Simulate) -> Data {
         file_bytes: simulate.file_bytes.unwrap_or(10_000),
         components: simulate.components.unwrap_or(0),
     })
+}
+
+async fn start_platform(simulate: &Simulate, faults: Vec<Fault>) -> anyhow::Result<Option<RunningPlatform>> {
+    let Some(listen) = simulate.platform_listen else { return Ok(None) };
+    let token = Secret::new(simulate.platform_token.clone());
+    let config =
+        PlatformConfig { listen, faults, export_time: EXPORT_TIME, ..PlatformConfig::new(token, PROJECT) };
+    let platform = PlatformServer::start(config).await?;
+    print::line(&format!("platform {} project {PROJECT} token {}", platform.url(), simulate.platform_token));
+    Ok(Some(platform))
 }
 
 async fn start_s3(

@@ -6,3 +6,5 @@ mod asking;
 mod bench;
 #[cfg(test)]
 mod imports;
+#[cfg(test)]
+mod platform;
