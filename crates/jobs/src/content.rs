@@ -34,7 +34,8 @@ use self::{
     rules::Dropped,
     stored::Stored,
 };
-use crate::{JobError, RunContext, shared::component_prefix};
+pub(crate) use crate::shared::component_prefix;
+use crate::{JobError, RunContext};
 
 type StoredIndex<'a> = Index<Arc<dyn RangedReader + 'a>>;
 

@@ -11,10 +11,12 @@ use crate::{
 };
 
 /// What was given back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloaded {
     /// Bytes written.
     pub size_bytes: u64,
+    /// What is in it, where it is a ZIP that was made anew.
+    pub outgone: Option<Outgone>,
 }
 
 /// Writes a snapshot's ZIP to `output`, comparing length and SHA-256 with the manifest, and opened where it is encrypted
@@ -35,14 +37,24 @@ pub async fn download(
         Access::Opened(identities) => {
             let rules = Rules::default();
             let content = Content::new(store, manifest, identities, &rules, context);
-            let size_bytes = if content.leaves_as_stored() {
-                content.pass(output, output_name).await?
-            } else {
-                content.write_zip(output, output_name).await?.size_bytes
-            };
-            Ok(Downloaded { size_bytes })
+            download_content(&content, output, output_name).await
         }
     }
+}
+
+/// Like [`download`], of what is opened, with the rules of `content`. Where nothing changes, the ZIP alone is read: a damaged
+/// index does not stand in its way.
+pub async fn download_content(
+    content: &Content<'_>,
+    output: &mut (dyn AsyncWrite + Send + Unpin),
+    output_name: &str,
+) -> Result<Downloaded, JobError> {
+    if content.leaves_as_stored() {
+        let size_bytes = content.pass(output, output_name).await?;
+        return Ok(Downloaded { size_bytes, outgone: None });
+    }
+    let outgone = content.write_zip(output, output_name).await?;
+    Ok(Downloaded { size_bytes: outgone.size_bytes, outgone: Some(outgone) })
 }
 
 async fn as_stored(
@@ -66,7 +78,7 @@ async fn as_stored(
     output.flush().await.map_err(failed("cannot write"))?;
     let size_bytes = stored.given_bytes;
     stored.check()?;
-    Ok(Downloaded { size_bytes })
+    Ok(Downloaded { size_bytes, outgone: None })
 }
 
 /// Like [`download`], into a file that appears under its name only once everything was checked. A file that is
@@ -84,10 +96,10 @@ pub async fn download_to_file(
     into_file(path, write).await
 }
 
-/// Like [`Content::write_zip`], into a file as [`download_to_file`] makes it.
-pub async fn content_to_file(content: &Content<'_>, path: &Path) -> Result<Outgone, JobError> {
+/// Like [`download_content`], into a file as [`download_to_file`] makes it.
+pub async fn content_to_file(content: &Content<'_>, path: &Path) -> Result<Downloaded, JobError> {
     let shown = path.display().to_string();
-    into_file(path, async |file: &mut tokio::fs::File| content.write_zip(file, &shown).await).await
+    into_file(path, async |file: &mut tokio::fs::File| download_content(content, file, &shown).await).await
 }
 
 /// Like [`StoredEntry::write`], into a file as [`download_to_file`] makes it.
@@ -95,7 +107,7 @@ pub async fn entry_to_file(entry: StoredEntry<'_>, path: &Path) -> Result<Downlo
     let shown = path.display().to_string();
     let write = async |file: &mut tokio::fs::File| {
         let size_bytes = entry.write(file, &shown).await?;
-        Ok(Downloaded { size_bytes })
+        Ok(Downloaded { size_bytes, outgone: None })
     };
     into_file(path, write).await
 }

@@ -115,6 +115,14 @@ pub enum JobError {
         /// How much there may be.
         most_bytes: usize,
     },
+    /// Something that cannot be brought back in the way that was asked for.
+    #[error("{place}: {what}")]
+    NotRecovered {
+        /// Which snapshot or table.
+        place: String,
+        /// Why, and what would help.
+        what: String,
+    },
     /// A table that is to be masked and cannot be.
     #[error(
         "{table} cannot be masked: {why}; take its masks out of the settings, or choose a newer snapshot"

@@ -60,10 +60,12 @@ pub use content::{Content, ErasedSet, Lines, Outgone, RuleCounts, Rules, Selecte
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
 pub use destination::{Destination, Encryption, ORPHAN_GRACE};
-pub use download::{Downloaded, content_to_file, download, download_to_file, entry_to_file};
+pub use download::{
+    Downloaded, content_to_file, download, download_content, download_to_file, entry_to_file,
+};
 pub use drill::{
     Connect, Drill, DrillRecord, DrillSource, Drilled, Pages, PlatformScratch, Reached, SCRATCH_KEY_ACTIONS,
-    Scratch, ScratchDeployment, ScratchMarked, drill, newest_drills, prepare_scratch,
+    Scratch, ScratchDeployment, ScratchMarked, drill, newest_drills, prepare_scratch, reveal_drill,
 };
 pub use error::{JobError, chain};
 pub use handover::{
@@ -84,14 +86,17 @@ pub use mirror::{
 pub use opens::{EscrowedNames, OpenDepth, Opened, escrowed_names, prove_opens};
 pub use proof::record_proofs;
 pub use prune::{PrunePlan, PruneRules, Pruned, SWEEP_LIMIT_PERCENT, plan_prune, prune, retain};
-pub use recover::{Choice, Chosen, Written, choose, recover_to_file};
+pub use recover::{
+    Choice, Chosen, Recovered, RecoveredTable, Way, Written, choose, recover_into, recover_to_file,
+    unrecoverable,
+};
 pub use reencrypt::{Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
 pub use restore::{
     CountDifference, Counted, DamagedFile, Drift, Guard, Guarded, Imported, LineOutput, LineSource, Lossy,
     LostTypes, PlannedFiles, PlannedTable, Prepared, RestorePlan, Safety, SafetySnapshot, SentLines,
-    compare_counts, drift, import_content, import_lines, perform_guarded, plan_restore, read_surrounding,
-    too_old,
+    compare_counts, drift, import_content, import_lines, is_storage_name, perform_guarded, plan_restore,
+    read_surrounding, too_old,
 };
 pub use secrets::{
     ListedSecret, SecretChanges, SecretValue, SecretsOrigin, SecretsRestore, StoredSecrets, WatchJob,

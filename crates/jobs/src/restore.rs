@@ -5,6 +5,7 @@ mod compare;
 mod damaged;
 mod drift;
 mod guard;
+mod held;
 mod import;
 mod lines;
 mod lossy;
@@ -15,6 +16,7 @@ mod safety;
 mod surrounded;
 mod upload;
 
+pub(crate) use self::plan::storage_name_warning;
 pub use self::{
     compare::{CountDifference, Counted, compare_counts},
     damaged::DamagedFile,
@@ -23,8 +25,9 @@ pub use self::{
     import::import_content,
     lines::{LineOutput, LineSource, SentLines, import_lines},
     lossy::{Lossy, LostTypes},
-    plan::{PlannedFiles, PlannedTable, RestorePlan, plan_restore, too_old},
+    plan::{PlannedFiles, PlannedTable, RestorePlan, is_storage_name, plan_restore, too_old},
     prepared::{Imported, Prepared},
     safety::{Safety, SafetySnapshot},
     surrounded::read_surrounding,
 };
+pub(crate) use self::{held::Held, prepared::prepare, upload::Feed};

@@ -27,7 +27,7 @@ impl Content<'_> {
     }
 
     /// The paths of all components, the root's first. Of the index only what does not describe stored files is read.
-    pub(crate) async fn components(&self) -> Result<Vec<String>, JobError> {
+    pub async fn components(&self) -> Result<Vec<String>, JobError> {
         let mut components = Vec::new();
         self.each_without_files(|entry| {
             if entry.kind == EntryKind::Tables {

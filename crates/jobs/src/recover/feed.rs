@@ -23,13 +23,13 @@ const FRAME_BYTES: u64 = 64 << 10;
 
 /// What was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
+pub(super) struct Sent {
     /// Documents.
-    pub documents: u64,
+    pub(super) documents: u64,
     /// Stored files.
-    pub files: u64,
+    pub(super) files: u64,
     /// Bytes of the ZIP.
-    pub size_bytes: u64,
+    pub(super) size_bytes: u64,
 }
 
 /// A ZIP on its way.

@@ -97,7 +97,7 @@ async fn before<S>(
 }
 
 /// A deployment that knows this very import is the one it was prepared in, whatever it is called.
-async fn not_another<S>(
+pub(super) async fn not_another<S>(
     guard: &Guard<'_>,
     prepared: &Prepared<S>,
     context: &RunContext,
@@ -113,7 +113,7 @@ async fn not_another<S>(
 }
 
 /// Right before the confirmation: the target is still who it was, and still empty where it has to be.
-async fn still_as_planned<S>(guard: &Guard<'_>, prepared: &Prepared<S>) -> Result<(), JobError> {
+pub(super) async fn still_as_planned<S>(guard: &Guard<'_>, prepared: &Prepared<S>) -> Result<(), JobError> {
     let now = guard.target.identity().await?;
     if (&now.instance, now.number) != (&guard.expected.instance, guard.expected.number) {
         let (now, then) = (&now.instance, &guard.expected.instance);
@@ -130,7 +130,7 @@ async fn still_as_planned<S>(guard: &Guard<'_>, prepared: &Prepared<S>) -> Resul
 }
 
 /// Counts what is there, once stored files of erased people that the import left where they were are gone.
-async fn counted(guard: &Guard<'_>, problems: &mut Vec<String>) -> Option<TargetContents> {
+pub(super) async fn counted(guard: &Guard<'_>, problems: &mut Vec<String>) -> Option<TargetContents> {
     let uncounted = |error: &TargetError| format!("what is there now was not counted: {}", chain(error));
     let mut contents =
         guard.target.contents().await.map_err(|error| problems.push(uncounted(&error))).ok()?;
@@ -158,15 +158,15 @@ impl Guard<'_> {
 }
 
 /// The pause of a target, which is ended wherever it was begun.
-struct Pause<'a> {
-    target: &'a dyn Target,
-    context: &'a RunContext,
-    was_set: bool,
+pub(super) struct Pause<'a> {
+    pub(super) target: &'a dyn Target,
+    pub(super) context: &'a RunContext,
+    pub(super) was_set: bool,
 }
 
 impl Pause<'_> {
     /// Pauses the target, unless somebody else has.
-    async fn begin(&mut self) -> Result<(), JobError> {
+    pub(super) async fn begin(&mut self) -> Result<(), JobError> {
         if self.target.is_paused().await? {
             self.context.message("the deployment is paused already, and stays so");
             return Ok(());
@@ -179,7 +179,7 @@ impl Pause<'_> {
     }
 
     /// Lets the target serve its users again, if that is for us to say. Gives what went wrong.
-    async fn end(&mut self) -> Option<String> {
+    pub(super) async fn end(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.was_set) {
             return None;
         }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use convault_archive::TableFindings;
 use convault_core::{DocumentFormat, EntryKind, FilesMode, ImportMode, IndexEntry, TableRef, TargetContents};
 use serde::Serialize;
 
@@ -119,8 +120,22 @@ impl Incoming {
 }
 
 /// A backend takes anything behind `_storage/` for a stored file, also where that ends the name of a table.
-pub(crate) fn is_storage_name(table: &str) -> bool {
+pub fn is_storage_name(table: &str) -> bool {
     table.ends_with("_storage") && table != "_storage"
+}
+
+/// What a run warns of where a table has such a name: a plain import of its snapshot fails.
+pub(crate) fn storage_name_warning(tables: &[TableFindings]) -> Option<String> {
+    let names = tables.iter().filter(|table| is_storage_name(&table.table));
+    let names: Vec<String> =
+        names.map(|table| TableRef::new(&table.component, &table.table).to_string()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "no backend imports its own export of a table whose name ends in `_storage`: {}; `convault restore` gets around \
+             that where the table has neither Int64 nor bytes; better give it another name",
+            names.join(", ")
+        )
+    })
 }
 
 /// Plans to bring `content`, by its rules, into a deployment that holds `existing`. Reads the index, tables named

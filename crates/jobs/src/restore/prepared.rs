@@ -55,7 +55,7 @@ impl<S: Send> Prepared<S> {
 }
 
 /// Uploads, and waits for what the deployment says of it.
-pub(super) async fn prepare<F: Feed>(
+pub(crate) async fn prepare<F: Feed>(
     feed: &F,
     target: &dyn Target,
     request: &ImportRequest,

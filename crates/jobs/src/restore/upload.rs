@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// What is uploaded. It is written from its start for every upload that is begun.
 #[async_trait]
-pub(super) trait Feed: Send + Sync {
+pub(crate) trait Feed: Send + Sync {
     /// What is known of it once it was written.
     type Made: Send;
 
