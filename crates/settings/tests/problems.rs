@@ -142,7 +142,7 @@ fn unknown_keys_say_where_they_belong() {
     );
     assert_eq!(
         problem(&good_with("[jobs]")),
-        "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, encryption, \
+        "FILE:15:2: jobs: found an unknown key; expected a key of the top level: daemon, signing, encryption, erasure, \
          deployment, destination, surrounding, job, mirror, mask, drill; did you mean `job`?"
     );
 }
