@@ -6,7 +6,7 @@ use std::{
 };
 
 use convault_core::{Layout, Manifest, ObjectRole};
-use convault_jobs::{Access, Content, Outgone, RunContext, Snapshot};
+use convault_jobs::{Access, Content, Downloaded, RunContext, Snapshot};
 use serde_json::json;
 
 use super::{
@@ -50,20 +50,18 @@ fn warn_of_state(snapshot: &Snapshot) {
 /// The file that was made.
 struct Made {
     path: PathBuf,
-    size_bytes: u64,
-    /// What rules did to it; of an entry that is not counted.
-    outgone: Option<Outgone>,
+    done: Downloaded,
 }
 
 fn report(surroundings: &Surroundings, snapshot: &Snapshot, made: &Made) {
-    let outgone = made.outgone.clone().unwrap_or_default();
+    let outgone = made.done.outgone.clone().unwrap_or_default();
     let dropped: u64 = outgone.changed.values().map(|counts| counts.dropped).sum();
     let masked: u64 = outgone.changed.values().map(|counts| counts.masked).sum();
     let files: u64 = outgone.files_dropped.values().sum();
     if surroundings.json {
         print::json(&json!({
             "file": made.path,
-            "size_bytes": made.size_bytes,
+            "size_bytes": made.done.size_bytes,
             "snapshot": snapshot.manifest.id,
             "documents_left_out": dropped,
             "files_left_out": files,
@@ -74,7 +72,7 @@ fn report(surroundings: &Surroundings, snapshot: &Snapshot, made: &Made) {
     print::line(&format!(
         "{}: {}, checked against its SHA-256",
         made.path.display(),
-        print::size(made.size_bytes)
+        print::size(made.done.size_bytes)
     ));
     let counts =
         [(dropped, "document(s) left out"), (files, "file(s) left out"), (masked, "value(s) masked")];
@@ -100,18 +98,18 @@ async fn as_stored(
     }
     let path = place(output, stored_name(manifest));
     let done = convault_jobs::download_to_file(store, manifest, access, &path, context).await?;
-    Ok(Some(Made { path, size_bytes: done.size_bytes, outgone: None }))
+    Ok(Some(Made { path, done }))
 }
 
 async fn whole(content: &Content<'_>, output: Option<&Path>) -> anyhow::Result<Option<Made>> {
     if is_stdout(output) {
-        content.write_zip(&mut tokio::io::stdout(), "standard output").await?;
+        convault_jobs::download_content(content, &mut tokio::io::stdout(), "standard output").await?;
         return Ok(None);
     }
     let name = stored_name(content.manifest());
     let path = place(output, name.strip_suffix(Layout::ENCRYPTED_SUFFIX).unwrap_or(name));
-    let outgone = convault_jobs::content_to_file(content, &path).await?;
-    Ok(Some(Made { path, size_bytes: outgone.size_bytes, outgone: Some(outgone) }))
+    let done = convault_jobs::content_to_file(content, &path).await?;
+    Ok(Some(Made { path, done }))
 }
 
 async fn entry(content: &Content<'_>, name: &str, output: Option<&Path>) -> anyhow::Result<Option<Made>> {
@@ -122,7 +120,7 @@ async fn entry(content: &Content<'_>, name: &str, output: Option<&Path>) -> anyh
     }
     let path = place(output, &entry_file_name(entry.name()));
     let done = convault_jobs::entry_to_file(entry, &path).await?;
-    Ok(Some(Made { path, size_bytes: done.size_bytes, outgone: None }))
+    Ok(Some(Made { path, done }))
 }
 
 fn is_stdout(output: Option<&Path>) -> bool {

@@ -5,6 +5,8 @@ mod backup;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod content;
+#[cfg(test)]
 mod counting;
 #[cfg(test)]
 mod damage;

@@ -11,9 +11,12 @@ use bytes::Bytes;
 use convault_core::{
     DeploymentName, Export, ExportRequest, ExportStream, FileRow, FileStream, FilesMode, Keep, LockMode,
     Manifest, ObjectRole, Preflight, Progress, Release, RunEvent, RunOutcome, RunRecord, Secret, Sha256,
-    Source, SourceError, SourceErrorKind, Store as _, Verdict,
+    Source, SourceError, SourceErrorKind, Store as _, TableRef, Verdict,
 };
-use convault_jobs::{Access, BackupJob, Destination, JobError, PruneRules, Pruned, RepairRules, VerifyDepth};
+use convault_jobs::{
+    Access, BackupJob, Content, Destination, JobError, Outgone, PruneRules, Pruned, RepairRules, Rules,
+    Selected, VerifyDepth,
+};
 use convault_uploader::{MemoryOperation, MemoryStore};
 use futures::{StreamExt as _, stream::BoxStream};
 use jiff::tz::TimeZone;
@@ -177,6 +180,10 @@ async fn downloaded(to: &Destination, store: &MemoryStore, access: Access<'_>) -
     convault_jobs::download(to.store.as_ref(), &manifest, access, &mut bytes, "memory", &run.context)
         .await
         .unwrap();
+    unzipped(bytes)
+}
+
+fn unzipped(bytes: Vec<u8>) -> BTreeMap<String, Vec<u8>> {
     let mut zip = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
     (0..zip.len())
         .map(|at| {
@@ -549,4 +556,95 @@ async fn a_lost_shared_file_is_no_reason_to_write_a_snapshot_anew_without_it() {
     assert!(matches!(error, JobError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("4 of its 5 shared files"), "{error}");
     assert_eq!(newest(&store).await.id, old.id);
+}
+
+/// The rules that a snapshot with shared files leaves by, and what the rules made of it.
+async fn ruled(to: &Destination, store: &MemoryStore, rules: &Rules) -> (BTreeMap<String, Vec<u8>>, Outgone) {
+    let (manifest, run, mut bytes) = (newest(store).await, Run::new(), Vec::new());
+    let content = Content::new(to.store.as_ref(), &manifest, None, rules, &run.context);
+    let outgone = content.write_zip(&mut bytes, "memory").await.unwrap();
+    assert_eq!(outgone.size_bytes, bytes.len() as u64);
+    (unzipped(bytes), outgone)
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_apply_to_shared_files_as_to_those_of_an_export() {
+    let store = memory("offsite");
+    let to = destination(&store);
+    let listed = files(9);
+    backed_up(&Files::of(listed.clone()), std::slice::from_ref(&to)).await;
+    let (whole, all) = ruled(&to, &store, &Rules::default()).await;
+    let of = |component: &str, number: u32| (component.to_owned(), format!("kg2{number:05}"));
+    let mut rules = Rules { left_out_files: BTreeSet::from([of("", 2)]), ..Rules::default() };
+    rules.erased.files = BTreeSet::from([of("", 1), of("waitlist", 3), of("waitlist", 99)]);
+    let (left, outgone) = ruled(&to, &store, &rules).await;
+    let dropped = BTreeMap::from([(String::new(), 2), ("waitlist".to_owned(), 1)]);
+    assert_eq!(outgone.files_dropped, dropped);
+    assert_eq!(all.summary.components[""].files, outgone.summary.components[""].files + 2);
+    for (name, content) in &whole {
+        let is_gone = ["kg200001", "kg200002", "kg200003"].iter().any(|id| name.contains(id));
+        match left.get(name) {
+            None => assert!(is_gone, "{name}"),
+            Some(left) if name.ends_with("_storage/documents.jsonl") => {
+                let text = String::from_utf8(content.clone()).unwrap();
+                let kept = text
+                    .lines()
+                    .filter(|line| !["kg200001", "kg200002", "kg200003"].iter().any(|id| line.contains(id)));
+                let kept: String = kept.map(|line| line.to_owned() + "\n").collect();
+                assert_eq!(*left, kept.into_bytes(), "{name}");
+            }
+            Some(left) => assert!(left == content && !is_gone, "{name}"),
+        }
+    }
+    let none = Rules { without_files: true, ..Rules::default() };
+    let (left, _) = ruled(&to, &store, &none).await;
+    assert!(left.keys().all(|name| !name.contains("_storage/")));
+    let only = BTreeSet::from([Selected::Table(TableRef::new("waitlist", "_storage"))]);
+    let (left, _) = ruled(&to, &store, &Rules { only: Some(only), ..Rules::default() }).await;
+    assert!(left.keys().all(|name| name.starts_with("_components/waitlist/_storage/")), "{:?}", left.keys());
+    assert_eq!(left.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_file_and_its_row_are_found_by_its_id() {
+    let (anna, store) = (Reader::new(), memory("anna"));
+    let to = encrypted(&store, &[&anna]);
+    let listed = files(5);
+    backed_up(&Files::of(listed.clone()), std::slice::from_ref(&to)).await;
+    let (manifest, run) = (newest(&store).await, Run::new());
+    let erased = ("waitlist".to_owned(), listed[2].0.id.clone());
+    let mut rules = Rules::default();
+    rules.erased.files.insert(erased.clone());
+    let content = Content::new(to.store.as_ref(), &manifest, Some(&anna.identities), &rules, &run.context);
+    for (row, bytes) in &listed {
+        let rows = TableRef::new(&row.component, "_storage");
+        let found = content.file(&row.component, &row.id).await.unwrap();
+        let document = content.document(&rows, &row.id).await.unwrap();
+        if (&row.component, &row.id) == (&erased.0, &erased.1) {
+            assert!(found.is_none() && document.is_none());
+            assert!(content.entry(&row.id).await.is_err());
+            continue;
+        }
+        let mut found = found.unwrap();
+        assert_eq!(Some(&found.row), document.as_ref());
+        assert!(found.row.starts_with(format!("{{\"_id\":\"{}\"", row.id).as_bytes()));
+        let mut read = Vec::new();
+        while let Some(piece) = found.next().await.unwrap() {
+            read.extend_from_slice(&piece);
+        }
+        assert_eq!(read, bytes.as_ref());
+        let mut read = Vec::new();
+        content.entry(&row.id).await.unwrap().write(&mut read, "memory").await.unwrap();
+        assert_eq!(read, bytes.as_ref());
+    }
+    let mut lines = content.lines(&TableRef::new("waitlist", "_storage")).await.unwrap().unwrap();
+    assert!(lines.next().await.unwrap().is_none(), "the only row of it is left out");
+    let mut lines = content.lines(&TableRef::new("", "_storage")).await.unwrap().unwrap();
+    let mut ids = Vec::new();
+    while let Some(line) = lines.next().await.unwrap() {
+        let line = convault_archive::Line::parse(&line).unwrap();
+        ids.push(line.text(&["_id"]).unwrap().into_owned());
+    }
+    assert_eq!(ids, ["kg200001", "kg200002", "kg200004", "kg200005"]);
+    assert!(content.lines(&TableRef::new("nobody", "_storage")).await.unwrap().is_none());
 }
