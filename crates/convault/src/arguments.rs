@@ -1,5 +1,6 @@
 //! The command line.
 
+mod erase;
 mod leaving;
 mod mirror;
 mod restore;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 #[cfg(feature = "simulator")]
 pub(crate) use self::simulate::Simulate;
 pub(crate) use self::{
+    erase::{Erase, parse_value},
     leaving::Leaving,
     mirror::{Mirror, Moment, OneState},
     restore::{Restore, To},
@@ -24,7 +26,7 @@ pub(crate) use self::{
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 wrong arguments · 3 stored, but not in every destination · 4 stored, but suspect \
-· 5 what is stored is damaged · 6 no such snapshot or job · 7 stopped before it was done · 69 the daemon cannot be \
+· 5 what is stored is damaged · 6 no such snapshot or job · 7 stopped before it was done · 8 the erasure ledger is not whole · 69 the daemon cannot be \
 reached · 78 the settings are wrong";
 
 /// Off-platform, proven backups of Convex deployments.
@@ -77,6 +79,8 @@ pub(crate) enum Verb {
     Restore(Box<Restore>),
     /// Write snapshots anew, to the present recipients of a destination, in place of the old ones
     Reencrypt(Reencrypt),
+    /// Forget somebody: held back from now on, and removed from what is stored; with a certificate
+    Erase(Erase),
     /// Try everything that backups, and reading them, will need
     Doctor(Doctor),
     /// Stored secrets: list and compare them by name, show one, and put environment variables back

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// It was not done; what was said tells why.
     Failed = 1,
+    /// The arguments are wrong.
+    Arguments = 2,
     /// A good snapshot is stored, but not in every destination.
     Partial = 3,
     /// A snapshot is stored, but looks wrong and does not count as good.
@@ -22,6 +24,8 @@ pub(crate) enum Exit {
     NotFound = 6,
     /// It was stopped before it was done.
     Stopped = 7,
+    /// The erasure ledger is not whole, or a certificate of erasure does not hold.
+    Erasures = 8,
     /// The target is not what it must be; nothing was touched.
     Refused = 9,
     /// The daemon cannot be reached any more.
@@ -63,6 +67,8 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
         Some(
             JobError::NoSuchSnapshot { .. } | JobError::NoSuchEntry { .. } | JobError::NoSuchState { .. },
         ) => Exit::NotFound,
+        Some(JobError::LedgerNotWhole { .. } | JobError::CertificateFails { .. }) => Exit::Erasures,
+        Some(JobError::NoNamesKey) => Exit::Settings,
         Some(JobError::Stopped) => Exit::Stopped,
         Some(JobError::Refused { .. }) => Exit::Refused,
         _ if error.is::<convault_settings::SettingsProblems>() => Exit::Settings,

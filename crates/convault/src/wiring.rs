@@ -71,7 +71,7 @@ fn source_settings(deployment: &DeploymentSettings) -> convault_exporter::Deploy
 
 /// Every destination of the settings. Connects to none.
 pub(crate) fn destinations(settings: &Settings) -> anyhow::Result<Destinations> {
-    let trust = settings.signing.as_ref().map(trust).transpose()?.unwrap_or_default();
+    let trust = trust_of(settings)?;
     let names = names_key(settings)?;
     let make = |named: &DestinationSettings| {
         let encryption = encryption(settings, named, names.as_ref())?;
@@ -129,6 +129,11 @@ fn read_identity_file(path: &Path) -> anyhow::Result<Secret> {
     };
     read.with_context(|| format!("cannot read the identity file {}", path.display()))?;
     Ok(Secret::new(text))
+}
+
+/// Whose signatures count, by the settings.
+pub(crate) fn trust_of(settings: &Settings) -> anyhow::Result<Trust> {
+    Ok(settings.signing.as_ref().map(trust).transpose()?.unwrap_or_default())
 }
 
 /// Whose signatures count. A key that cannot be used is a wrong setting, like any other.

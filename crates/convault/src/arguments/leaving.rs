@@ -9,6 +9,9 @@ use super::IdentityFile;
 pub(crate) struct Leaving {
     #[command(flatten)]
     pub(crate) identity: IdentityFile,
+    /// Give away what was erased as well: for whoever must
+    #[arg(long)]
+    pub(crate) include_erased: bool,
     /// Replace what the `[[mask]]` tables of the settings name, as for a staging copy
     #[arg(long)]
     pub(crate) masked: bool,

@@ -9,6 +9,8 @@ mod choose;
 mod demo;
 mod doctor;
 mod download;
+mod erase;
+mod erasures;
 mod hold;
 mod keygen;
 mod list;
@@ -94,6 +96,7 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Keygen { kind } => keygen::keygen(&surroundings, kind),
         Verb::Download(download) => download::download(&surroundings, download).await,
         Verb::Restore(restore) => restore::restore(&surroundings, *restore).await,
+        Verb::Erase(wish) => erase::erase(&surroundings, wish).await,
         Verb::Reencrypt(reencrypt) => reencrypt::reencrypt(&surroundings, reencrypt).await,
         Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,
         Verb::Secrets { deed } => secrets::secrets(&surroundings, deed).await,

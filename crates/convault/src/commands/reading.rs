@@ -8,6 +8,7 @@ use convault_settings::Settings;
 use super::{
     Surroundings,
     choose::{Found, find_folder},
+    erasures::Erasures,
 };
 use crate::{
     arguments::{Leaving, One},
@@ -33,8 +34,24 @@ pub(crate) async fn reading(
     let settings = surroundings.settings()?;
     let found = find_folder(&settings, one).await?;
     let identities = wiring::identities(&settings, leaving.identity.identity.as_deref())?;
-    let rules = rules(&settings, &found.deployment, leaving)?;
+    let rules = rules_of(&settings, &found, identities.as_ref(), leaving).await?;
     Ok(Reading { found, identities, rules })
+}
+
+/// What is done to the content of one snapshot on its way out: what was erased is held back, unless somebody typed that it
+/// is not; and what the flags say.
+pub(crate) async fn rules_of(
+    settings: &Settings,
+    found: &Found,
+    identities: Option<&Identities>,
+    leaving: &Leaving,
+) -> anyhow::Result<Rules> {
+    let mut rules = rules(settings, &found.deployment, leaving)?;
+    let Some(snapshot) = found.folder.snapshot() else { return Ok(rules) };
+    let (destination, include) = (&found.destination, leaving.include_erased);
+    let erasures = Erasures::read(settings, destination, &found.deployment, identities, include).await?;
+    rules.erased = erasures.of_snapshot(destination, &snapshot.manifest, identities).await?;
+    Ok(rules)
 }
 
 /// What is done to content of a deployment on its way out.
