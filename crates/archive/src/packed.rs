@@ -6,6 +6,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use zstd::stream::write::{Decoder, Encoder};
 
 const LEVEL: i32 = 3;
+/// How far back zstd refers: whoever reads holds so much (256 KiB) for each object that is read at the same time, and dozens
+/// of refs are.
+const WINDOW_LOG: u32 = 18;
 /// Longer lines are none that we wrote. Bytes.
 const LONGEST_LINE: usize = 1 << 20;
 /// So much is unpacked at once, so that a small file which unpacks to a huge one is noticed early. Bytes.
@@ -42,6 +45,7 @@ impl LinePacker {
     pub fn new() -> Self {
         let mut encoder = Encoder::new(Vec::new(), LEVEL).expect("zstd begins where there is memory");
         encoder.include_checksum(true).expect("zstd has checksums");
+        encoder.window_log(WINDOW_LOG).expect("zstd has windows of this size");
         Self(encoder)
     }
 

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::{JobError, RunContext, read::check_object, shared::refs::RefsReader};
 
 /// File objects that are looked at together. Each takes some fifty bytes.
-const PIECE: usize = 400_000;
+const PIECE: usize = 250_000;
 /// So many faults of a snapshot are named.
 const MOST_FAULTS: usize = 100;
 /// So many objects are read at once, in lots of so many.
@@ -59,8 +59,8 @@ pub(crate) struct FileFaults {
 struct Stored {
     name: Sha256,
     size_bytes: u64,
-    /// SHA-256 of what was read, or what is wrong with it.
-    read: Option<Result<Sha256, String>>,
+    /// What reading it found; boxed, since mostly nothing is read.
+    read: Option<Box<Result<Sha256, String>>>,
 }
 
 /// Goes through the file objects that the snapshots of `manifests` need. With `all_wrong`, everything that is wrong is
@@ -166,7 +166,7 @@ impl Examination<'_> {
             .filter_map(|(one, at)| {
                 let at = (*at)?;
                 let object = &piece[at];
-                let is_known = matches!(&object.read, Some(Ok(sha256)) if *sha256 == one.sha256);
+                let is_known = matches!(object.read.as_deref(), Some(Ok(sha256)) if *sha256 == one.sha256);
                 (object.size_bytes == one.size_bytes && self.reading.has(&one.name) && !is_known)
                     .then_some((*one, at))
             })
@@ -176,7 +176,7 @@ impl Examination<'_> {
         let mut reads = futures::stream::iter(reads).buffer_unordered(AT_ONCE);
         while let Some((at, one, read)) = self.context.or_stop(reads.next()).await? {
             found.read_bytes += one.size_bytes;
-            piece[at].read = Some(read?.map(|()| one.sha256));
+            piece[at].read = Some(Box::new(read?.map(|()| one.sha256)));
         }
         drop(reads);
         for (one, at) in lot.drain(..) {
@@ -185,8 +185,10 @@ impl Examination<'_> {
                 Some(object) if object.size_bytes != one.size_bytes => {
                     format!("it has {} bytes, not {}", object.size_bytes, one.size_bytes)
                 }
-                Some(Stored { read: Some(Err(what)), .. }) => what.clone(),
-                Some(_) => continue,
+                Some(object) => match object.read.as_deref() {
+                    Some(Err(what)) => what.clone(),
+                    _ => continue,
+                },
             };
             if self.all_wrong {
                 found.wrong.push((manifest.id.clone(), one));
