@@ -46,7 +46,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What tests of any crate may use beside that: what they are tested against.
-const TESTS_MAY_USE: &[&str] = &["simulator", "uploader", "core", "archive"];
+const TESTS_MAY_USE: &[&str] =
+    &["simulator", "uploader", "core", "archive", "convex-client", "exporter", "restorer"];
 
 /// Crates that do input and output, run tasks or read a clock: `core` has none of them.
 const NOT_IN_CORE: &[&str] = &["tokio", "reqwest", "hyper", "axum", "aws-sdk-s3", "rusqlite", "tracing"];

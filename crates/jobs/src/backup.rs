@@ -21,6 +21,7 @@ use crate::{
     mark::renew_holds,
     prepare::{Ready, begin_in, end_in, history, prepare, takes},
     prune::retain,
+    restore::storage_name_warning,
     secrets::tell_changes,
     settle::{Protection, settle},
     shared::{Collected, as_possible, collect_after, collect_before},
@@ -396,6 +397,9 @@ async fn snapshot(
     run.read_bytes = transferred.read_bytes;
     for warning in &transferred.found.findings.warnings {
         warn(run, context, warning.to_string());
+    }
+    if let Some(warning) = storage_name_warning(&transferred.found.findings.tables) {
+        warn(run, context, warning);
     }
     let surrounded = surround(job, &mut transferred.deliveries, context).await?;
     for warning in &surrounded.warnings {

@@ -1,0 +1,14 @@
+//! Restores into simulated deployments: what goes in comes out again, and nothing is written before nothing can be lost.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod failing;
+#[cfg(test)]
+mod golden_rule;
+#[cfg(test)]
+mod refused;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod traps;
