@@ -44,7 +44,7 @@ async fn a_deployment_is_made_used_with_a_limited_key_and_deleted() {
     let (server, platform) = platform(&[]).await;
     let made = platform.create(&wanted("drill/crm-1")).await.unwrap();
     assert_eq!(made.reference.as_deref(), Some("drill/crm-1"));
-    assert_eq!(platform.list().await.unwrap(), [made.clone()]);
+    assert_eq!(platform.list().await.unwrap(), std::slice::from_ref(&made));
     let actions = ["deployment:backups:view", "deployment:data:view"];
     let key = platform.create_key(&made.name, "drill", &actions, in_an_hour()).await.unwrap();
     assert!(key.expose().starts_with(&format!("dev:{}|", made.name)));
