@@ -239,75 +239,30 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         .iter()
         .map(|section| deployment::read(section, reading, &mut deployment_names))
         .collect();
-
     let mut destination_names = Names::new("[[destination]]", |text| DestinationName::new(text));
     let mut taken = Taken::default();
-    let destinations: Tabled<'_, DestinationSettings> = root
-        .tables(reading, "destination")
-        .into_iter()
-        .map(|section| {
-            let read = destination::read(
-                &section,
-                reading,
-                &mut destination_names,
-                &mut taken,
-                state_dir.as_deref(),
-            );
-            (section, read)
-        })
-        .collect();
-
+    let destinations = tabled(&root, reading, "destination", |section, reading| {
+        destination::read(section, reading, &mut destination_names, &mut taken, state_dir.as_deref())
+    });
     let mut surrounding_names = Names::new("[[surrounding]]", |text| SurroundingName::new(text));
-    let surroundings: Vec<Option<SurroundingSettings>> = root
-        .tables(reading, "surrounding")
-        .iter()
-        .map(|section| surrounding::read(section, reading, &mut surrounding_names))
-        .collect();
-
+    let surroundings = tabled(&root, reading, "surrounding", |section, reading| {
+        surrounding::read(section, reading, &mut surrounding_names)
+    });
     let mut job_names = Names::new("[[job]]", job_name);
-    let jobs: Tabled<'_, JobSettings> = root
-        .tables(reading, "job")
-        .into_iter()
-        .map(|section| {
-            let read = job::read(
-                &section,
-                reading,
-                &mut job_names,
-                &deployment_names,
-                &destination_names,
-                &surrounding_names,
-            );
-            (section, read)
-        })
-        .collect();
-
+    let jobs = tabled(&root, reading, "job", |section, reading| {
+        let (deployments, destinations) = (&deployment_names, &destination_names);
+        job::read(section, reading, &mut job_names, deployments, destinations, &surrounding_names)
+    });
     let mut mirror_names = Names::new("[[mirror]]", mirror::name);
-    let mirrors: Tabled<'_, MirrorSettings> = root
-        .tables(reading, "mirror")
-        .into_iter()
-        .map(|section| {
-            let read =
-                mirror::read(&section, reading, &mut mirror_names, &destination_names, state_dir.as_deref());
-            (section, read)
-        })
-        .collect();
-
-    let masks: Vec<Option<MaskSettings>> = root
-        .tables(reading, "mask")
-        .iter()
-        .map(|section| mask::read(section, reading, &deployment_names))
-        .collect();
-
+    let mirrors = tabled(&root, reading, "mirror", |section, reading| {
+        mirror::read(section, reading, &mut mirror_names, &destination_names, state_dir.as_deref())
+    });
+    let masks =
+        tabled(&root, reading, "mask", |section, reading| mask::read(section, reading, &deployment_names));
     let mut drill_names = Names::new("[[drill]]", drill::name);
-    let drills: Tabled<'_, DrillSettings> = root
-        .tables(reading, "drill")
-        .into_iter()
-        .map(|section| {
-            let read =
-                drill::read(&section, reading, &mut drill_names, &deployment_names, &destination_names);
-            (section, read)
-        })
-        .collect();
+    let drills = tabled(&root, reading, "drill", |section, reading| {
+        drill::read(section, reading, &mut drill_names, &deployment_names, &destination_names)
+    });
 
     if let Some(name) = &coordinate_in {
         across::refuse_a_place_without_leases(
@@ -338,15 +293,36 @@ fn read(table: &Spanned<DeTable<'_>>, reading: &mut Reading<'_>) -> Option<Table
         },
         erasure: erasure?,
         deployments: deployments.into_iter().collect::<Option<Vec<_>>>()?,
-        destinations: destinations.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
-        surroundings: surroundings.into_iter().collect::<Option<Vec<_>>>()?,
-        jobs: jobs.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
-        mirrors: mirrors.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
-        masks: masks.into_iter().collect::<Option<Vec<_>>>()?,
-        drills: drills.into_iter().map(|(_, read)| read).collect::<Option<Vec<_>>>()?,
+        destinations: all(destinations)?,
+        surroundings: all(surroundings)?,
+        jobs: all(jobs)?,
+        mirrors: all(mirrors)?,
+        masks: all(masks)?,
+        drills: all(drills)?,
     };
     across::check(&tables, reading);
     Some(tables)
+}
+
+/// Reads every table of an array of tables.
+fn tabled<'d, T>(
+    root: &Section<'d>,
+    reading: &mut Reading<'_>,
+    name: &str,
+    mut read: impl FnMut(&Section<'d>, &mut Reading<'_>) -> Option<T>,
+) -> Tabled<'d, T> {
+    let sections = root.tables(reading, name).into_iter();
+    sections
+        .map(|section| {
+            let table = read(&section, reading);
+            (section, table)
+        })
+        .collect()
+}
+
+/// All that was read; nothing where one was refused.
+fn all<T>(tables: Tabled<'_, T>) -> Option<Vec<T>> {
+    tables.into_iter().map(|(_, read)| read).collect()
 }
 
 /// The name of a job of the settings: one with slashes is that of a task of the daemon's own.
