@@ -91,7 +91,10 @@ impl EntryDecoder {
     /// The next content, never empty. `None`: more data is wanted, or, where all was pushed, the content has come whole
     /// and every check has passed.
     pub fn next_content(&mut self) -> Result<Option<Bytes>, RandomError> {
-        while !self.ended && !(self.piece.is_empty() && self.rest_bytes > 0) {
+        while !self.ended {
+            if self.piece.is_empty() && self.rest_bytes > 0 {
+                break;
+            }
             let content = self.decode()?;
             self.bytes += content.len() as u64;
             if self.bytes > self.size_bytes {

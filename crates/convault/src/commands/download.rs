@@ -6,14 +6,19 @@ use std::{
 };
 
 use convault_core::{Layout, Manifest, ObjectRole};
-use convault_jobs::{Access, Content, Downloaded, RunContext, Snapshot};
+use convault_jobs::{Access, Content, Downloaded, ErasedSet, RunContext, Snapshot};
 use serde_json::json;
 
 use super::{
     Surroundings,
     reading::{Reading, reading},
 };
-use crate::{arguments::Download, exit::Exit, print, progress::Progress};
+use crate::{
+    arguments::Download,
+    exit::{Exit, ExitWith},
+    print,
+    progress::Progress,
+};
 
 pub(crate) async fn download(surroundings: &Surroundings, download: Download) -> anyhow::Result<Exit> {
     let reading = reading(surroundings, &download.one, &download.leaving).await?;
@@ -90,6 +95,11 @@ async fn as_stored(
     context: &RunContext,
 ) -> anyhow::Result<Option<Made>> {
     let (store, manifest) = (reading.found.destination.store.as_ref(), &snapshot.manifest);
+    if reading.rules.erased != ErasedSet::default() {
+        let text = "what is stored has data that was erased, which nobody can hold back from it unopened: give it with \
+                    --include-erased, or without --encrypted, or after `convault erase --rewrite`";
+        return Err(ExitWith(Exit::Erasures, text.to_owned()).into());
+    }
     let access = Access::AsStored;
     if is_stdout(output) {
         let mut stdout = tokio::io::stdout();
