@@ -16,6 +16,8 @@ const FINISH_UPLOAD: &str = "finish_upload";
 const PERFORM_IMPORT: &str = "perform_import";
 const CANCEL_IMPORT: &str = "cancel_import";
 const QUERY_IMPORT: &str = "_system/cli/queryImport";
+/// So many lines of a failure are kept.
+const MAX_FAILURE_LINES: usize = 6;
 const LIST_IMPORTS: &str = "_system/cli/queryImport:list";
 
 /// An import, as its row has it.
@@ -146,7 +148,9 @@ impl Deployment {
             },
             "in_progress" => ImportStatus::InProgress { message: clean(state.progress_message) },
             "completed" => ImportStatus::Completed { documents: state.num_rows_written.unwrap_or_default() },
-            "failed" => ImportStatus::Failed { message: clean(state.error_message) },
+            "failed" => {
+                ImportStatus::Failed { message: self.failure(&state.error_message.unwrap_or_default()) }
+            }
             _ => return Err(self.http.not_convex(call, "the import is in a state that no import has")),
         };
         Ok(ImportRow {
@@ -157,6 +161,13 @@ impl Deployment {
             table: row.format.table,
             component: row.component_path,
         })
+    }
+
+    /// Why an import failed, on one line. The document that a schema refuses is on a later line of it, and must be told.
+    fn failure(&self, message: &str) -> String {
+        let lines = self.http.clean_lines(message);
+        let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines.take(MAX_FAILURE_LINES).collect::<Vec<_>>().join(" ")
     }
 }
 

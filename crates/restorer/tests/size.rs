@@ -1,5 +1,7 @@
 //! A large import, and whether what is exported afterwards is what was imported.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};

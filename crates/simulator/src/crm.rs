@@ -245,7 +245,7 @@ mod tests {
         let contacts = |database: &Database| database.table("", "contacts").unwrap().documents.clone();
         let (old, new) = (contacts(&before), contacts(&database));
         assert_eq!((old.len(), new.len()), (120, 124));
-        assert_eq!(old.keys().filter(|id| !new.contains_key(*id)).count(), 1);
+        assert_eq!(old.keys().filter(|id| !new.contains_key(id)).count(), 1);
         let changed = old.iter().filter(|(id, fields)| new.get(id).is_some_and(|now| now != *fields)).count();
         assert_eq!(changed, 10);
         let files = |database: &Database| database.component("").unwrap().files().len();

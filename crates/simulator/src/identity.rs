@@ -43,26 +43,27 @@ async fn deployment_info(State(state): State<AppState>, admin: Admin) -> Result<
         }))
         .into_response());
     }
-    let kind = if is_deploy_key(state.key.expose()) { "cloud" } else { "selfHosted" };
-    if kind == "selfHosted" {
-        return Ok(Json(json!({ "kind": kind })).into_response());
-    }
+    let Some(kind) = kind_of_key(state.key.expose()) else {
+        return Ok(Json(json!({ "kind": "selfHosted" })).into_response());
+    };
     Ok(Json(json!({
-        "kind": kind,
+        "kind": "cloud",
         "teamId": 1,
         "projectId": 1,
         "projectName": "Simulated",
         "projectSlug": "simulated",
-        "id": 1,
-        "deploymentType": "prod",
+        // No two deployments have the same number.
+        "id": crc32fast::hash(state.instance_name.as_bytes()),
+        "deploymentType": kind,
         "reference": "production",
     }))
     .into_response())
 }
 
-/// Whether a key is of the cloud's kind, with its type in front.
-fn is_deploy_key(key: &str) -> bool {
-    ["prod:", "dev:", "preview:", "custom:"].iter().any(|kind| key.starts_with(kind))
+/// The type of deployment that a key has in front, where it is one of the cloud's.
+fn kind_of_key(key: &str) -> Option<&str> {
+    let (kind, _) = key.split_once(':')?;
+    ["prod", "dev", "preview", "custom"].contains(&kind).then_some(kind)
 }
 
 #[derive(Deserialize)]

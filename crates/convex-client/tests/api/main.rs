@@ -1,6 +1,8 @@
 //! The client against servers that answer as told: by these tests, and by recordings of a real backend.
 
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod server;

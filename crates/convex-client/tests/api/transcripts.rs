@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::server::{Server, raw};
 use convault_convex_client::{ClientError, Deployment, ExportState, RetryClass};
+use convault_core::{ImportId, ImportStatus};
 
 /// One recorded exchange: the request's first line, and the answer.
 struct Exchange {
@@ -116,4 +117,35 @@ async fn every_recorded_row_is_read() {
     for state in [ExportState::InProgress, ExportState::Completed, ExportState::Canceled] {
         assert!(states.contains(&state), "{state:?}");
     }
+}
+
+#[tokio::test]
+async fn every_recorded_import_is_read() {
+    let (mut waiting, mut going, mut completed, mut failures) = (0, 0, Vec::new(), Vec::new());
+    for name in ["05-import-stored.http", "06-import-cancel.http", "07-import-failures.http"] {
+        let Some(exchanges) = recording(name) else { return };
+        for exchange in exchanges.iter().filter(|exchange| exchange.answer.contains("\"requestor\"")) {
+            let server = server(exchange).await;
+            let row = server.deployment().import(&ImportId("km2".to_owned())).await.unwrap().unwrap();
+            assert!(row.id.0.starts_with("km2"));
+            match row.status {
+                ImportStatus::Uploaded => {}
+                ImportStatus::WaitingForConfirmation { message, .. } => {
+                    assert!(message.starts_with("Import change summary:\ntable"), "{message}");
+                    waiting += 1;
+                }
+                ImportStatus::InProgress { message } => {
+                    assert!(message.starts_with("Import"), "{message}");
+                    going += 1;
+                }
+                ImportStatus::Completed { documents } => completed.push(documents),
+                ImportStatus::Failed { message } => {
+                    assert!(!message.is_empty() && !message.contains('\n'), "{message}");
+                    failures.push(message);
+                }
+            }
+        }
+    }
+    assert!(waiting > 0 && going > 0 && completed.iter().any(|documents| *documents > 0), "{completed:?}");
+    assert!(failures.iter().any(|message| message.contains("Import canceled")), "{failures:?}");
 }
