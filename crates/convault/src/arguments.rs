@@ -1,5 +1,6 @@
 //! The command line.
 
+mod drill;
 mod erase;
 mod leaving;
 mod mirror;
@@ -19,6 +20,7 @@ pub(crate) use self::simulate::Simulate;
 pub(crate) use self::{
     erase::{Erase, parse_value},
     leaving::Leaving,
+    drill::{Drill, PastDrill},
     mirror::{Mirror, Moment, OneState},
     restore::{Restore, To},
     secrets::{Secrets, SecretsPlace, StoredAt},
@@ -95,6 +97,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         deed: Mirror,
     },
+    /// Practise a restore into a scratch deployment, compare what is there then, and leave a proof
+    Drill(Drill),
     /// Show what the daemon knows of its jobs and destinations
     Status,
     /// Check the settings, and show what holds and where it came from

@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, ExitWith},
     hub::Hub,
     look, socket,
-    task::{MirrorTask, VerifyTask, WatchTask},
+    task::{DrillTask, MirrorTask, VerifyTask, WatchTask},
     worker::{Sharing, Worker},
 };
 
@@ -93,6 +93,10 @@ impl Daemon {
             let past = past(&task.name, journal.as_ref()).await?;
             jobs.push(scheduled_watch(task, past));
         }
+        for task in &worker.drills {
+            let past = past(&task.name, journal.as_ref()).await?;
+            jobs.push(scheduled_drill(task, past));
+        }
         let runner = Arc::new(DaemonRunner { worker: Arc::clone(&worker), hub: Arc::clone(&hub) });
         let cap = usize::try_from(settings.daemon.runs_at_once).ok().and_then(NonZeroUsize::new);
         let (scheduler, handle) =
@@ -129,6 +133,7 @@ impl Daemon {
         let (all, own) = (Arc::clone(&worker), Arc::clone(&hub));
         tasks.spawn(look::look_at_holdings(Arc::clone(&all), Arc::clone(&own), stop.begin.clone()));
         tasks.spawn(look::look_at_mirrors(Arc::clone(&all), Arc::clone(&own), stop.begin.clone()));
+        tasks.spawn(look::look_at_drills(Arc::clone(&all), Arc::clone(&own), stop.begin.clone()));
         tasks.spawn(look::look_at_abilities(all, own, stop.begin.clone()));
         tasks.spawn(feed_watchdog(endpoints.clone()));
         let http_stop = CancellationToken::new();
@@ -258,6 +263,19 @@ fn scheduled_watch(task: &WatchTask, past: Past) -> ScheduledJob {
         catch_up: false,
         retry: VERIFY_RETRY,
         time_out: task.job.time_out,
+        past,
+    }
+}
+
+fn scheduled_drill(task: &DrillTask, past: Past) -> ScheduledJob {
+    ScheduledJob {
+        name: task.name.clone(),
+        group: task.settings.deployment.to_string(),
+        schedule: task.settings.schedule.clone(),
+        jitter: Duration::ZERO,
+        catch_up: true,
+        retry: VERIFY_RETRY,
+        time_out: task.settings.time_out,
         past,
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Exit {
     Erasures = 8,
     /// The target is not what it must be; nothing was touched.
     Refused = 9,
+    /// A drill took place, and not everything was as it should be.
+    Drill = 10,
     /// The daemon cannot be reached any more.
     Unreachable = 69,
     /// The settings are wrong.
@@ -65,12 +67,15 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
             | JobError::NotRepairable { .. },
         ) => Exit::Damaged,
         Some(
-            JobError::NoSuchSnapshot { .. } | JobError::NoSuchEntry { .. } | JobError::NoSuchState { .. },
+            JobError::NoGoodSnapshot { .. }
+            | JobError::NoSuchSnapshot { .. }
+            | JobError::NoSuchEntry { .. }
+            | JobError::NoSuchState { .. },
         ) => Exit::NotFound,
         Some(JobError::LedgerNotWhole { .. } | JobError::CertificateFails { .. }) => Exit::Erasures,
         Some(JobError::NoNamesKey) => Exit::Settings,
         Some(JobError::Stopped) => Exit::Stopped,
-        Some(JobError::Refused { .. }) => Exit::Refused,
+        Some(JobError::Refused { .. } | JobError::MayNotDrill { .. }) => Exit::Refused,
         _ if error.is::<convault_settings::SettingsProblems>() => Exit::Settings,
         _ => Exit::Failed,
     }

@@ -25,7 +25,7 @@ use self::{
     state::State,
 };
 use crate::{
-    look::{Holding, MirrorHolding},
+    look::{DrillHolding, Holding, MirrorHolding},
     worker::Worker,
 };
 
@@ -101,6 +101,8 @@ impl Hub {
             status.retries += u64::from(retry && verb == Verb::Backup);
         } else if let Some(status) = state.mirror_mut(job) {
             status.running = Some(id.clone());
+        } else if let Some(status) = state.drill_mut(job) {
+            status.running = Some(id.clone());
         }
         let ended: Vec<RunId> =
             state.feeds.iter().filter(|(_, feed)| feed.finished).map(|(id, _)| id.clone()).collect();
@@ -116,6 +118,8 @@ impl Hub {
         if let Some(status) = state.job_mut(job) {
             status.running = None;
         } else if let Some(status) = state.mirror_mut(job) {
+            status.running = None;
+        } else if let Some(status) = state.drill_mut(job) {
             status.running = None;
         }
         if !requested {
@@ -167,6 +171,13 @@ impl Hub {
         }
     }
 
+    /// What drills were seen to have proven.
+    pub(crate) fn set_drill_holding(&self, task: &JobName, seen: &DrillHolding) {
+        if let Some(status) = self.state().drill_mut(task) {
+            state::set_drill_holding(status, seen);
+        }
+    }
+
     /// What a destination was seen to be able to do.
     pub(crate) fn set_abilities(&self, destination: &DestinationName, abilities: Abilities) {
         if let Some(status) = self.state().destination_mut(destination) {
@@ -212,6 +223,10 @@ impl Control for Hub {
             let next_due = next_due(name);
             convault_core::WatchStatus { next_due, ..status.clone() }
         });
+        let drills = state.drills.iter().map(|(name, status)| {
+            let next_due = next_due(name);
+            convault_core::DrillStatus { next_due, ..status.clone() }
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
@@ -222,6 +237,7 @@ impl Control for Hub {
             verifying: verifying.collect(),
             mirrors: mirrors.collect(),
             watching: watching.collect(),
+            drills: drills.collect(),
             coordination: self.worker.sharing.as_ref().map(crate::worker::Sharing::status),
         }
     }
@@ -301,6 +317,9 @@ fn fitting(request: StartRequest) -> Result<StartRequest, ControlError> {
     if request.job.as_mirror().is_some() {
         return Ok(StartRequest { verb: Verb::Mirror, ..request });
     }
+    if request.job.as_drill().is_some() {
+        return Ok(StartRequest { verb: Verb::Drill, ..request });
+    }
     if request.job.is_watch() {
         return Ok(StartRequest { verb: Verb::Watch, ..request });
     }
@@ -313,6 +332,10 @@ fn fitting(request: StartRequest) -> Result<StartRequest, ControlError> {
     }
     if request.verb == Verb::Watch {
         let text = "a job is not watched; the looks at its secrets are named watch/JOB";
+        return Err(ControlError::Other(text.to_owned()));
+    }
+    if request.verb == Verb::Drill {
+        let text = "a job is no drill; the tasks of drills are named drill/NAME";
         return Err(ControlError::Other(text.to_owned()));
     }
     if request.verb == Verb::Mirror {

@@ -7,14 +7,18 @@ use std::{
 };
 
 use convault_core::{
-    Abilities, DeploymentName, DestinationName, JobName, Kind, Manifest, MirrorName, MirrorRun,
+    Abilities, DeploymentName, DestinationName, DrillProof, JobName, Kind, Manifest, MirrorName, MirrorRun,
     MirrorVerdict, RunOutcome, RunRecord, Verb,
 };
 use convault_jobs::{Inventory, MirrorHistory, Survey};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::{hub::Hub, task::MirrorTask, worker::Worker};
+use crate::{
+    hub::Hub,
+    task::{DrillTask, MirrorTask},
+    worker::Worker,
+};
 
 /// How often destinations are looked at when no run does it.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -162,6 +166,52 @@ async fn mirror_holding(
         braked,
         states: history.with(Complete).count() as u64,
     })
+}
+
+/// So many proofs of a drill are looked through for one that was passed.
+const PROOFS_LOOKED_AT: usize = 20;
+
+/// What drills have proven.
+pub(crate) struct DrillHolding {
+    /// The newest proof.
+    pub(crate) newest: Option<DrillProof>,
+    /// When the newest one ended that was passed.
+    pub(crate) last_passed: Option<Timestamp>,
+}
+
+/// Looks at what drills have proven, at start and then every hour.
+pub(crate) async fn look_at_drills(worker: Arc<Worker>, hub: Arc<Hub>, stop: CancellationToken) {
+    loop {
+        for task in &worker.drills {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = look_at_drill(&worker, &hub, task) => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Looks at the newest proofs of a drill, wherever they are and whoever made them.
+pub(crate) async fn look_at_drill(worker: &Worker, hub: &Hub, task: &DrillTask) {
+    let (name, deployment) = (&task.settings.name, &task.settings.deployment);
+    let mut proofs: Vec<DrillProof> = Vec::new();
+    for destination in worker.destinations_named(&task.from) {
+        match convault_jobs::newest_drills(&destination, deployment, name, PROOFS_LOOKED_AT).await {
+            Ok(records) => proofs.extend(records.into_iter().map(|record| record.proof)),
+            Err(error) => {
+                let place = destination.store.destination();
+                let error = convault_jobs::chain(&error);
+                tracing::warn!(drill = %name, destination = %place, "its proofs could not be looked at: {error}");
+            }
+        }
+    }
+    let last_passed = proofs.iter().filter(|proof| proof.passed).map(|proof| proof.finished).max();
+    let newest = proofs.into_iter().max_by_key(|proof| proof.finished);
+    hub.set_drill_holding(&task.name, &DrillHolding { newest, last_passed });
 }
 
 /// Tries out once what each destination can do. One that does not answer is left for the next start.

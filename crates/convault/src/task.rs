@@ -1,12 +1,12 @@
 //! What runs: a job of the settings, or a task of the daemon's own: verifying one deployment in one destination, bringing
-//! a mirror up to date, or looking at a job's secrets.
+//! a mirror up to date, looking at a job's secrets, or a drill.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use convault_core::{DeploymentName, DestinationName, JobName, Schedule, StartRequest, Verb};
 use convault_jobs::Mirror;
 use convault_scheduler::Cancel;
-use convault_settings::{JobSettings, MirrorSettings, Settings, VerifySettings};
+use convault_settings::{DrillSettings, JobSettings, MirrorSettings, Settings, VerifySettings};
 use jiff::Timestamp;
 
 /// The verifying of one deployment in one destination.
@@ -75,6 +75,28 @@ pub(crate) fn watch_tasks(settings: &Settings) -> Vec<WatchTask> {
     settings.jobs.iter().filter_map(task).collect()
 }
 
+/// A drill.
+#[derive(Debug, Clone)]
+pub(crate) struct DrillTask {
+    pub(crate) name: JobName,
+    pub(crate) settings: DrillSettings,
+    /// The destinations that hold snapshots of its deployment: the one of the settings, or all.
+    pub(crate) from: Vec<DestinationName>,
+}
+
+/// The drills of the settings.
+pub(crate) fn drill_tasks(settings: &Settings) -> Vec<DrillTask> {
+    let task = |drill: &DrillSettings| DrillTask {
+        name: JobName::drill(&drill.name),
+        settings: drill.clone(),
+        from: match &drill.from {
+            Some(from) => vec![from.clone()],
+            None => settings.destinations.iter().map(|destination| destination.name.clone()).collect(),
+        },
+    };
+    settings.drills.iter().map(task).collect()
+}
+
 /// What runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Task<'a> {
@@ -82,6 +104,7 @@ pub(crate) enum Task<'a> {
     Verify(&'a VerifyTask),
     Mirror(&'a MirrorTask),
     Watch(&'a WatchTask),
+    Drill(&'a DrillTask),
 }
 
 impl<'a> Task<'a> {
@@ -91,6 +114,7 @@ impl<'a> Task<'a> {
             Self::Verify(task) => &task.name,
             Self::Mirror(task) => &task.name,
             Self::Watch(task) => &task.name,
+            Self::Drill(task) => &task.name,
         }
     }
 
@@ -101,6 +125,7 @@ impl<'a> Task<'a> {
             Self::Verify(task) => &task.deployment,
             Self::Mirror(task) => &task.protected,
             Self::Watch(task) => &task.job.deployment,
+            Self::Drill(task) => &task.settings.deployment,
         }
     }
 
@@ -111,6 +136,7 @@ impl<'a> Task<'a> {
             Self::Verify(task) => std::slice::from_ref(&task.destination),
             Self::Mirror(task) => std::slice::from_ref(&task.settings.to),
             Self::Watch(task) => &task.job.to,
+            Self::Drill(task) => &task.from,
         }
     }
 
@@ -121,6 +147,7 @@ impl<'a> Task<'a> {
             Self::Verify(_) => Verb::Verify,
             Self::Mirror(_) => Verb::Mirror,
             Self::Watch(_) => Verb::Watch,
+            Self::Drill(_) => Verb::Drill,
         }
     }
 
@@ -131,6 +158,7 @@ impl<'a> Task<'a> {
             Self::Verify(task) => task.time_out,
             Self::Mirror(task) => task.settings.time_out,
             Self::Watch(task) => task.job.time_out,
+            Self::Drill(task) => task.settings.time_out,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Makes real sources and destinations out of settings.
 
+mod drill;
 mod surroundings;
 
 use std::{
@@ -16,7 +17,9 @@ use convault_archive::{
     signature::{PublicKey, SignatureError, SigningKey, TrustedKeys},
 };
 use convault_convex_client::ConnectionSettings;
-use convault_core::{Brake, Clock, DeploymentName, DestinationName, LockMode, MirrorKeep, Secret, Store};
+use convault_core::{
+    Brake, Clock, DeploymentName, DestinationName, LockMode, MirrorKeep, Secret, Source, Store,
+};
 use convault_exporter::DeploymentSource;
 use convault_jobs::{Destination, Encryption, Mirror, Trust};
 use convault_settings::{
@@ -30,7 +33,8 @@ use crate::{
     worker::VERSION,
 };
 
-pub(crate) use self::surroundings::{environment, surroundings};
+pub(crate) use self::drill::{DrillParts, drill};
+pub(crate) use self::surroundings::{environment, surroundings, target_settings};
 
 /// An identity file larger than this is something else.
 const LARGEST_IDENTITY_FILE_BYTES: u64 = 64 << 10;
@@ -47,6 +51,11 @@ pub(crate) fn sources(settings: &Settings, clock: &Arc<dyn Clock>) -> Sources {
         (deployment.name.clone(), source)
     };
     settings.deployments.iter().map(make).collect()
+}
+
+/// One deployment, to be read.
+pub(crate) fn source(deployment: &DeploymentSettings, clock: &Arc<dyn Clock>) -> Arc<dyn Source> {
+    Arc::new(DeploymentSource::new(source_settings(deployment), Arc::clone(clock)))
 }
 
 fn source_settings(deployment: &DeploymentSettings) -> convault_exporter::DeploymentSettings {

@@ -1,5 +1,6 @@
 //! Makes one run, with the real deployment and the real destinations, and writes it into the history.
 
+mod drill;
 mod mark;
 mod mirror;
 mod prune;
@@ -18,11 +19,14 @@ use convault_core::{
 use convault_jobs::{BackupJob, Destination, JobError, RunContext};
 use convault_scheduler::CancelReason;
 use convault_settings::{JobSettings, Settings};
+use futures::{FutureExt as _, future::BoxFuture};
 use tracing::Instrument as _;
 
 pub(crate) use self::{prune::prune_rules, sharing::Sharing, turn::Turn};
 use crate::{
-    task::{MirrorTask, Order, Task, VerifyTask, WatchTask, verify_tasks, watch_tasks},
+    task::{
+        DrillTask, MirrorTask, Order, Task, VerifyTask, WatchTask, drill_tasks, verify_tasks, watch_tasks,
+    },
     wiring::{Destinations, Sources},
 };
 
@@ -44,6 +48,7 @@ pub(crate) struct Worker {
     pub(crate) tasks: Vec<VerifyTask>,
     pub(crate) mirrors: Vec<MirrorTask>,
     pub(crate) watches: Vec<WatchTask>,
+    pub(crate) drills: Vec<DrillTask>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The leases, where several daemons share the work.
@@ -81,7 +86,7 @@ impl Worker {
             .map(|run| run.id)
             .collect();
         dead_runs.dedup();
-        let watches = watch_tasks(&settings);
+        let (watches, drills) = (watch_tasks(&settings), drill_tasks(&settings));
         let (tasks, runs_at_once) = (verify_tasks(&settings), runs_at_once.max(1));
         Ok(Self {
             settings,
@@ -90,6 +95,7 @@ impl Worker {
             tasks,
             mirrors,
             watches,
+            drills,
             journal,
             clock,
             sharing,
@@ -104,7 +110,8 @@ impl Worker {
         let task = || self.tasks.iter().find(|task| task.name == *name).map(Task::Verify);
         let mirror = || self.mirrors.iter().find(|task| task.name == *name).map(Task::Mirror);
         let watch = || self.watches.iter().find(|task| task.name == *name).map(Task::Watch);
-        self.settings.job(name).map(Task::Job).or_else(task).or_else(mirror).or_else(watch)
+        let drill = || self.drills.iter().find(|task| task.name == *name).map(Task::Drill);
+        self.settings.job(name).map(Task::Job).or_else(task).or_else(mirror).or_else(watch).or_else(drill)
     }
 
     /// The destinations of these names, in their order.
@@ -125,10 +132,11 @@ impl Worker {
         RunId::new(self.clock.now(), rand::random())
     }
 
-    /// Does what is ordered, once.
-    async fn run(&self, order: &Order<'_>, context: &RunContext) -> RunRecord {
+    /// Does what is ordered, once. Boxed: through the closures around it the compiler could not see that all that a run
+    /// holds may move between threads.
+    fn run<'a>(&'a self, order: &'a Order<'_>, context: &'a RunContext) -> BoxFuture<'a, RunRecord> {
         let span = tracing::info_span!("run", id = %context.id, job = %order.task.name());
-        self.run_in_span(order, context).instrument(span).await
+        self.run_in_span(order, context).instrument(span).boxed()
     }
 
     async fn run_in_span(&self, order: &Order<'_>, context: &RunContext) -> RunRecord {
@@ -138,10 +146,11 @@ impl Worker {
             (Task::Verify(task), _) => self.verify(task, running, context).await,
             (Task::Mirror(task), _) => self.mirror(task, order, running, context).await,
             (Task::Watch(task), _) => self.watch(task, running, context).await,
+            (Task::Drill(task), _) => self.drill(task, running, context).await,
             (Task::Job(job), Verb::Prune) => self.prune(job, order, running, context).await,
             (Task::Job(job), Verb::Repair) => self.repair(job, order, running, context).await,
-            (Task::Job(job), Verb::Backup | Verb::Verify | Verb::Mirror | Verb::Watch) => {
-                self.back_up(job, order, context).await
+            (Task::Job(job), Verb::Backup | Verb::Verify | Verb::Mirror | Verb::Watch | Verb::Drill) => {
+                self.back_up(job, order, context).boxed().await
             }
         };
         let reason = order.cancel.as_ref().and_then(convault_scheduler::Cancel::reason);
@@ -237,6 +246,7 @@ fn failed(running: RunRecord, error: &JobError, context: &RunContext) -> RunReco
         outcome: Some(if stopped { RunOutcome::Cancelled } else { RunOutcome::Failed }),
         message: convault_jobs::chain(error),
         retryable: error.is_retryable(),
+        refused: matches!(error, JobError::MayNotDrill { .. } | JobError::Refused { .. }),
         ..running
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Abilities, DestinationResult, MarkKind, RunEvent, RunId, RunOutcome, RunRecord, SnapshotId, Verb,
-    names::{DeploymentName, DestinationName, JobName, MirrorName},
+    names::{DeploymentName, DestinationName, DrillName, JobName, MirrorName},
 };
 
 /// Upper bounds, in seconds, of the buckets in which run times are counted.
@@ -197,6 +197,35 @@ pub struct WatchStatus {
     pub changed: Option<Timestamp>,
 }
 
+/// What is known of one drill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillStatus {
+    /// The drill.
+    pub drill: DrillName,
+    /// Whose snapshots it practises with.
+    pub deployment: DeploymentName,
+    /// The schedule as written; `None` for one that is made only on demand.
+    pub schedule: Option<String>,
+    /// When it is due next.
+    pub next_due: Option<Timestamp>,
+    /// How long ago the last one that was passed may be, seconds; `None` where nothing was said.
+    pub max_age_seconds: Option<f64>,
+    /// The run that is going on.
+    pub running: Option<RunId>,
+    /// The newest run that has ended.
+    pub last_attempt: Option<RunRecord>,
+    /// When the newest drill ended that was passed.
+    pub last_passed: Option<Timestamp>,
+    /// Of the newest drill that left a proof: how long it took until the data was there, seconds. `None` where it never was.
+    pub restore_seconds: Option<f64>,
+    /// Of the newest drill that left a proof: how old the data was when it began, seconds.
+    pub data_age_seconds: Option<f64>,
+    /// Of the newest drill that left a proof: how long each step took, seconds.
+    pub phases: BTreeMap<String, f64>,
+    /// Of the newest drill that left a proof: how many things were not as they should be.
+    pub failures: u64,
+}
+
 /// What is known of the sharing of work with other daemons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoordinationStatus {
@@ -236,6 +265,9 @@ pub struct Status {
     /// The looks at secrets, in the order of the jobs.
     #[serde(default)]
     pub watching: Vec<WatchStatus>,
+    /// Every drill, in the order of the settings.
+    #[serde(default)]
+    pub drills: Vec<DrillStatus>,
     /// The sharing of work, where there is any.
     #[serde(default)]
     pub coordination: Option<CoordinationStatus>,

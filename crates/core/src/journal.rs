@@ -27,6 +27,9 @@ pub enum Verb {
     /// Looks whether secrets changed. Its record's `documents` are how many there are, and its `snapshot_time` is when the
     /// newest set of them was stored.
     Watch,
+    /// Practises a restore into a scratch deployment. Its record's `snapshot` is the one that was practised with, where the
+    /// drill took place.
+    Drill,
 }
 
 /// How a run ended.
@@ -117,6 +120,9 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Whether another attempt can help, for a run that failed.
     pub retryable: bool,
+    /// Whether it failed since it must not be done there: nothing was touched.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 impl RunRecord {
@@ -148,6 +154,7 @@ impl RunRecord {
             files: 0,
             warnings: Vec::new(),
             retryable: false,
+            refused: false,
         }
     }
 

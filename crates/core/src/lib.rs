@@ -45,7 +45,7 @@ mod tier;
 pub use anomaly::{Anomalies, AnomalyLimits, NewTables, TableLimits, examine};
 pub use clock::{Clock, SystemClock};
 pub use control::{
-    Control, ControlError, CoordinationStatus, DURATION_BUCKETS_SECONDS, DestinationStatus,
+    Control, ControlError, CoordinationStatus, DURATION_BUCKETS_SECONDS, DestinationStatus, DrillStatus,
     DurationHistogram, HoldingStatus, JobStatus, MarkWish, MirrorStatus, StartRequest, Status, VerifyStatus,
     WatchStatus,
 };

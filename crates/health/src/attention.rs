@@ -1,8 +1,8 @@
 //! [`Concern`]: what a person should look at, each with what can be done about it.
 
 use convault_core::{
-    DeploymentName, DestinationStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome, Status,
-    VerifyStatus,
+    DeploymentName, DestinationStatus, DrillStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome,
+    Status, VerifyStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,6 +42,7 @@ pub(crate) fn concerns(status: &Status) -> Vec<Concern> {
             found.extend(task.into_iter().flat_map(|task| here.verifying(task, &intervals)));
         }
     }
+    found.extend(status.drills.iter().filter_map(|drill| of_drill(drill, status.now)));
     found.extend(status.mirrors.iter().flat_map(|mirror| of_mirror(mirror, status.now)));
     found.sort_by_key(|concern| !concern.urgent);
     found
@@ -103,6 +104,27 @@ fn of_mirror(mirror: &MirrorStatus, now: Timestamp) -> Vec<Concern> {
         found.push(mild(what, ""));
     }
     found
+}
+
+/// A drill that was not passed tells that there may be no way back.
+fn of_drill(drill: &DrillStatus, now: Timestamp) -> Option<Concern> {
+    let name = &drill.drill;
+    let Verdict { class, word } = Verdict::of_drill(drill, now);
+    let run = drill.last_attempt.as_ref();
+    let message = run.map(|run| run.message.trim_end_matches('.')).unwrap_or_default();
+    let failed = run.is_some_and(|run| run.outcome == Some(RunOutcome::Failed));
+    let what = match (failed, drill.last_passed) {
+        (true, _) => format!("Drill {name}: {word}: {message}."),
+        (false, Some(passed)) if class == "bad" => {
+            format!("Drill {name}: {word}, {}.", relative(passed, now))
+        }
+        _ => format!("Drill {name}: {word}."),
+    };
+    match class {
+        "bad" => Some(urgent(what, format!("`convault drill {name} --past` tells about the newest one."))),
+        "warn" => Some(mild(what, "")),
+        _ => None,
+    }
 }
 
 fn of_place(place: &DestinationStatus) -> impl Iterator<Item = Concern> {

@@ -9,6 +9,7 @@
 mod access;
 mod api;
 mod attention;
+mod drill_report;
 mod intervals;
 mod metrics;
 mod page;
@@ -20,6 +21,7 @@ mod verdict;
 mod words;
 
 pub use access::Access;
+pub use drill_report::{drill_report_html, drill_report_text};
 pub use metrics::render as render_metrics;
 pub use router::router;
 pub use server::{Health, HealthError, HealthSettings};

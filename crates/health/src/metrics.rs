@@ -1,6 +1,7 @@
 //! The metrics, in `OpenMetrics` text. `docs/metrics.md` has the same list, and a test compares the two.
 
 mod destinations;
+mod drills;
 mod mirrors;
 mod sharing;
 mod verifying;
@@ -45,6 +46,7 @@ impl Collector for Snapshot {
         destinations::write(&mut out, &self.0)?;
         verifying::write(&mut out, &self.0)?;
         mirrors::write(&mut out, &self.0)?;
+        drills::write(&mut out, &self.0)?;
         watching::write(&mut out, &self.0)?;
         sharing::write(&mut out, &self.0)
     }

@@ -1,6 +1,7 @@
 //! `/`: the status page, made on the server, without a script and without anything from elsewhere.
 
 mod destinations;
+mod drills;
 mod history;
 mod jobs;
 mod mirrors;
@@ -64,7 +65,7 @@ fn whole(status: &Status, runs: &Result<Vec<RunRecord>, String>) -> String {
          <meta http-equiv=\"refresh\" content=\"15\"><style>{STYLE}</style></head><body>\
          <header><h1>Convault</h1><span class=\"soft\">{version} · started {started}</span></header><main>{banner}\
          <h2>Jobs</h2><div class=\"cards\">{cards}</div>\
-         <h2>Destinations</h2><div class=\"places\">{places}</div>{mirrors}{sharing}\
+         <h2>Destinations</h2><div class=\"places\">{places}</div>{mirrors}{drills}{sharing}\
          <h2>Runs</h2>{history}</main>\
          <footer>As of {now}. <a href=\"/metrics\">Metrics</a> · <a href=\"/api/v1/status\">Status as JSON</a> · \
          <a href=\"/api/v1/openapi.json\">API</a></footer></body></html>\n",
@@ -73,6 +74,7 @@ fn whole(status: &Status, runs: &Result<Vec<RunRecord>, String>) -> String {
         started = relative(status.started, status.now),
         banner = banner(&concerns),
         mirrors = mirrors::cards(&status.mirrors, status.now),
+        drills = drills::cards(&status.drills, status.now),
         sharing = status.coordination.as_ref().map(sharing).unwrap_or_default(),
         now = to_the_second(status.now),
     )

@@ -1,6 +1,6 @@
 //! [`Verdict`]: how something is to be seen.
 
-use convault_core::{JobStatus, MirrorStatus, RunOutcome};
+use convault_core::{DrillStatus, JobStatus, MirrorStatus, RunOutcome};
 use jiff::Timestamp;
 
 /// How much later than its schedule allows something may be before it is called late: the same half hour as in the
@@ -51,6 +51,24 @@ impl Verdict {
         Self { class, word }
     }
 
+    /// How a drill does.
+    pub(crate) fn of_drill(drill: &DrillStatus, now: Timestamp) -> Self {
+        let last = drill.last_attempt.as_ref();
+        let (class, word) = match last.and_then(|run| run.outcome) {
+            Some(RunOutcome::Failed) if last.is_some_and(|run| run.snapshot.is_some()) => {
+                ("bad", "not passed")
+            }
+            Some(RunOutcome::Failed) => ("bad", "could not be made"),
+            _ if is_too_old(drill, now) => ("bad", "passed too long ago"),
+            Some(RunOutcome::Interrupted) => ("warn", "last drill was interrupted"),
+            Some(RunOutcome::Cancelled) => ("warn", "last drill was cancelled"),
+            Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect) => ("good", "passed"),
+            None if drill.last_passed.is_some() => ("good", "passed"),
+            None => ("info", "no drill yet"),
+        };
+        Self { class, word }
+    }
+
     /// The colour of an outcome; of a run that goes on, where there is none yet.
     pub(crate) fn class_of(outcome: Option<RunOutcome>) -> &'static str {
         match outcome {
@@ -67,4 +85,10 @@ pub(crate) fn is_late(mirror: &MirrorStatus, now: Timestamp) -> bool {
     let age = mirror.last_success.map(|time| now.duration_since(time).as_secs_f64());
     age.zip(mirror.expected_interval_seconds)
         .is_some_and(|(age, interval)| age > 2.0 * interval + LATE_AFTER_SECONDS)
+}
+
+/// Whether the last drill that was passed is older than it may be. The same rule as the alert `ConvaultDrillTooOld`.
+pub(crate) fn is_too_old(drill: &DrillStatus, now: Timestamp) -> bool {
+    let age = drill.last_passed.map(|time| now.duration_since(time).as_secs_f64());
+    age.zip(drill.max_age_seconds).is_some_and(|(age, limit)| age > limit)
 }

@@ -9,6 +9,7 @@ use convault_core::{
     RunOutcome, RunPhase, RunRecord, Source, SourceFacts, Surrounding, TableNames, Verb, Verdict,
     Verification,
 };
+use futures::FutureExt as _;
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
@@ -207,7 +208,7 @@ async fn make(
         // What they have decides what is fetched, and that comes before the export.
         let now = context.clock.now();
         (taking, resting) = taking.into_iter().partition(|ready| takes(ready, job, now, context));
-        taking = match start_in(job, taking, &preflight, run, context).await? {
+        taking = match start_in(job, taking, &preflight, run, context).boxed().await? {
             Ok(taking) => taking,
             Err(done) => return Ok(record(job, run, nothing_due(&run.lost), done, context)),
         };
@@ -230,7 +231,7 @@ async fn make(
         let collected = if let Some(files) = files {
             Some(collect_after(files, export.snapshot_ts_ns, &mut taking, run, context).await?)
         } else {
-            taking = match start_in(job, taking, &preflight, run, context).await? {
+            taking = match start_in(job, taking, &preflight, run, context).boxed().await? {
                 Ok(taking) => taking,
                 Err(done) => {
                     return Ok((record(job, run, nothing_due(&run.lost), done, context), Vec::new()));

@@ -4,6 +4,8 @@
 //! Written against the traits of `convault-core` only: no verb knows S3, Convex or SQL. Deliberately absent:
 //! schedules, settings, exit codes, and the words people read on a terminal.
 
+#![allow(clippy::similar_names, reason = "content leaves in a context: both words are those of the field")]
+
 mod access;
 mod analysis;
 mod anew;

@@ -200,6 +200,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Repair => "repair",
         Verb::Mirror => "mirror",
         Verb::Watch => "watch",
+        Verb::Drill => "drill",
     }
 }
 

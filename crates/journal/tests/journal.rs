@@ -39,6 +39,7 @@ fn run(name: &str, number: u32, outcome: Option<RunOutcome>) -> RunRecord {
         files: 3,
         warnings: vec![],
         retryable: false,
+        refused: false,
     }
 }
 

@@ -79,13 +79,15 @@ async fn act_here(
     request: StartRequest,
     progress: Arc<Progress>,
 ) -> anyhow::Result<RunRecord> {
-    let mirror = request.job.as_mirror();
+    let (mirror, drill) = (request.job.as_mirror(), request.job.as_drill());
     if settings.job(&request.job).is_none()
         && mirror.as_ref().is_none_or(|name| settings.mirror(name).is_none())
+        && drill.as_ref().is_none_or(|name| settings.drill(name).is_none())
     {
-        let text = match &mirror {
-            Some(name) => format!("there is no mirror named {name}"),
-            None => format!("there is no job named {}", request.job),
+        let text = match (&mirror, &drill) {
+            (Some(name), _) => format!("there is no mirror named {name}"),
+            (_, Some(name)) => format!("there is no drill named {name}"),
+            _ => format!("there is no job named {}", request.job),
         };
         return Err(ExitWith(Exit::NotFound, text).into());
     }

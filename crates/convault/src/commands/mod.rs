@@ -9,6 +9,7 @@ mod choose;
 mod demo;
 mod doctor;
 mod download;
+mod drill;
 mod erase;
 mod erasures;
 mod hold;
@@ -101,6 +102,7 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,
         Verb::Secrets { deed } => secrets::secrets(&surroundings, deed).await,
         Verb::Mirror { deed } => mirror::mirror(&surroundings, deed).await,
+        Verb::Drill(drill) => drill::drill(&surroundings, drill).await,
         Verb::Status => status::status(&surroundings).await,
         Verb::Check => check::check(&surroundings),
         #[cfg(feature = "simulator")]

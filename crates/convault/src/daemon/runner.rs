@@ -9,7 +9,7 @@ use convault_scheduler::{Outcome, Run, Runner, Why};
 
 use crate::{
     hub::{Hub, Wish, failed_in, held_back, went_through},
-    look::{look, look_at_mirror},
+    look::{look, look_at_drill, look_at_mirror},
     task::{Order, Task},
     worker::{Turn, Worker},
 };
@@ -87,6 +87,9 @@ impl DaemonRunner {
     async fn look_after(&self, task: Task<'_>, record: &RunRecord) {
         if let Task::Mirror(task) = task {
             return look_at_mirror(&self.hub, task).await;
+        }
+        if let Task::Drill(task) = task {
+            return look_at_drill(&self.worker, &self.hub, task).await;
         }
         let prunes = matches!(record.verb, Verb::Backup | Verb::Prune) && went_through(record);
         for name in task.destinations() {

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use convault_core::{
-    DeploymentName, DestinationName, DestinationStatus, DurationHistogram, HoldingStatus, JobName, JobStatus,
-    MirrorStatus, RunId, RunOutcome, RunRecord, Verb, VerifyStatus, WatchStatus,
+    DeploymentName, DestinationName, DestinationStatus, DrillStatus, DurationHistogram, HoldingStatus,
+    JobName, JobStatus, MirrorStatus, RunId, RunOutcome, RunRecord, Verb, VerifyStatus, WatchStatus,
 };
 use convault_settings::JobSettings;
 use jiff::Timestamp;
 
 use super::{Wish, feed::Feed};
 use crate::{
-    look::{Holding, MirrorHolding},
-    task::{MirrorTask, VerifyTask, WatchTask},
+    look::{DrillHolding, Holding, MirrorHolding},
+    task::{DrillTask, MirrorTask, VerifyTask, WatchTask},
     worker::Worker,
 };
 
@@ -24,6 +24,7 @@ pub(super) struct State {
     pub(super) verifying: Vec<(JobName, VerifyStatus)>,
     pub(super) mirrors: Vec<(JobName, MirrorStatus)>,
     pub(super) watching: Vec<(JobName, WatchStatus)>,
+    pub(super) drills: Vec<(JobName, DrillStatus)>,
     pub(super) feeds: BTreeMap<RunId, Feed>,
     /// The most snapshots seen since pruning last went through: fewer are a loss.
     known: BTreeMap<(DestinationName, DeploymentName), u64>,
@@ -51,6 +52,7 @@ impl State {
                 .iter()
                 .map(|task| (task.name.clone(), watch_status(task, now)))
                 .collect(),
+            drills: worker.drills.iter().map(|task| (task.name.clone(), drill_status(task))).collect(),
             feeds: BTreeMap::new(),
             known: BTreeMap::new(),
         }
@@ -62,11 +64,16 @@ impl State {
         let tasks = self.verifying.iter().map(|(name, _)| name);
         let mirrors = self.mirrors.iter().map(|(name, _)| name);
         let watches = self.watching.iter().map(|(name, _)| name);
-        jobs.chain(tasks).chain(mirrors).chain(watches).cloned().collect()
+        let drills = self.drills.iter().map(|(name, _)| name);
+        jobs.chain(tasks).chain(mirrors).chain(watches).chain(drills).cloned().collect()
     }
 
     pub(super) fn mirror_mut(&mut self, name: &JobName) -> Option<&mut MirrorStatus> {
         self.mirrors.iter_mut().find(|(task, _)| task == name).map(|(_, status)| status)
+    }
+
+    pub(super) fn drill_mut(&mut self, name: &JobName) -> Option<&mut DrillStatus> {
+        self.drills.iter_mut().find(|(task, _)| task == name).map(|(_, status)| status)
     }
 
     pub(super) fn job_mut(&mut self, name: &JobName) -> Option<&mut JobStatus> {
@@ -90,6 +97,12 @@ impl State {
         if let Some(mirror) = self.mirror_mut(name) {
             mirror.last_attempt = runs.into_iter().find(|run| run.outcome.is_some());
             mirror.last_success = success.and_then(|run| run.finished);
+            return;
+        }
+        if let Some(drill) = self.drill_mut(name) {
+            let passed = runs.iter().filter(|run| run.outcome == Some(RunOutcome::Good));
+            drill.last_passed = passed.filter_map(|run| run.finished).max();
+            drill.last_attempt = runs.into_iter().find(|run| run.outcome.is_some());
             return;
         }
         if let Some((_, watch)) = self.watching.iter_mut().find(|(task, _)| task == name) {
@@ -125,7 +138,8 @@ impl State {
         let of_task = self.verifying.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
         let of_mirror = job.as_mirror().map(|mirror| mirror.protected());
         let of_watch = self.watching.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
-        let deployment = of_job.or(of_task).or(of_watch).cloned().or(of_mirror)?;
+        let of_drill = self.drills.iter().find(|(task, _)| task == job).map(|(_, task)| &task.deployment);
+        let deployment = of_job.or(of_task).or(of_watch).or(of_drill).cloned().or(of_mirror)?;
         let begun = RunRecord::begun(&wish.id, job, &deployment, wish.request.verb, None, now);
         Some(RunRecord {
             finished: Some(now),
@@ -154,12 +168,22 @@ impl State {
             Verb::Backup | Verb::Prune => self.used(record),
             Verb::Verify => self.verified(record),
             Verb::Mirror => self.mirrored(record),
+            Verb::Drill => self.drilled(record),
             Verb::Watch => {
                 if let Some((_, watch)) = self.watching.iter_mut().find(|(name, _)| *name == record.job) {
                     looked(watch, record);
                 }
             }
             Verb::Repair => {}
+        }
+    }
+
+    fn drilled(&mut self, record: &RunRecord) {
+        let Some(drill) = self.drill_mut(&record.job) else { return };
+        drill.running = None;
+        drill.last_attempt = Some(record.clone());
+        if record.outcome == Some(RunOutcome::Good) {
+            drill.last_passed = record.finished;
         }
     }
 
@@ -331,6 +355,34 @@ pub(super) fn set_mirror_holding(status: &mut MirrorStatus, seen: &MirrorHolding
     status.states = seen.states;
     status.braked_since = seen.braked.as_ref().map(|(since, _)| *since);
     status.braked_why = seen.braked.as_ref().and_then(|(_, run)| run.why.clone());
+}
+
+fn drill_status(task: &DrillTask) -> DrillStatus {
+    let settings = &task.settings;
+    DrillStatus {
+        drill: settings.name.clone(),
+        deployment: settings.deployment.clone(),
+        schedule: settings.schedule.as_ref().map(|schedule| schedule.expression().to_owned()),
+        next_due: None,
+        max_age_seconds: settings.max_age.map(|age| age.as_secs_f64()),
+        running: None,
+        last_attempt: None,
+        last_passed: None,
+        restore_seconds: None,
+        data_age_seconds: None,
+        phases: BTreeMap::new(),
+        failures: 0,
+    }
+}
+
+/// What drills have proven: another daemon may have made them, or the history was lost.
+pub(super) fn set_drill_holding(status: &mut DrillStatus, seen: &DrillHolding) {
+    status.last_passed = status.last_passed.max(seen.last_passed);
+    let Some(newest) = &seen.newest else { return };
+    status.restore_seconds = newest.restore_seconds;
+    status.data_age_seconds = Some(newest.data_age_seconds);
+    status.phases = newest.phases.iter().map(|time| (time.phase.as_str().to_owned(), time.seconds)).collect();
+    status.failures = newest.failures.len() as u64 + newest.failures_unlisted;
 }
 
 fn watch_status(task: &WatchTask, now: Timestamp) -> WatchStatus {

@@ -44,16 +44,21 @@ pub(crate) fn surroundings(settings: &Settings, job: &JobSettings) -> Vec<Arc<dy
 
 /// The environment variables of `deployment`, to be read and put back.
 pub(crate) fn environment(deployment: &DeploymentSettings) -> Arc<dyn Environment> {
-    Arc::new(DeploymentEnvironment::new(TargetSettings {
+    Arc::new(DeploymentEnvironment::new(target_settings(deployment)))
+}
+
+/// How `deployment` is reached where it is written to.
+pub(crate) fn target_settings(deployment: &DeploymentSettings) -> TargetSettings {
+    TargetSettings {
         deployment: deployment.name.clone(),
         url: deployment.url.clone(),
-        key: deployment.key.clone(),
+        key: deployment.restore_key.as_ref().unwrap_or(&deployment.key).clone(),
         provision_url: deployment.provision_url.clone(),
         connection: ConnectionSettings {
             ca_file: deployment.ca_file.clone(),
             ..ConnectionSettings::default()
         },
-    }))
+    }
 }
 
 fn named<'s>(settings: &'s Settings, name: &SurroundingName) -> &'s SurroundingSettings {

@@ -48,5 +48,6 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Repair => " <span class=\"soft\">repair</span>",
         Verb::Mirror => " <span class=\"soft\">mirror</span>",
         Verb::Watch => " <span class=\"soft\">watch</span>",
+        Verb::Drill => " <span class=\"soft\">drill</span>",
     }
 }

@@ -210,6 +210,7 @@ async fn every_field_of_the_answers_is_described() {
         ("Verifying", &status["verifying"][0]),
         ("Mirror", &status["mirrors"][0]),
         ("Watching", &status["watching"][0]),
+        ("Drill", &status["drills"][0]),
         ("Coordination", &status["coordination"]),
         ("DurationHistogram", &status["jobs"][0]["durations"]),
         ("Run", &run),

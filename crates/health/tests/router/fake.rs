@@ -13,9 +13,9 @@ use axum::{
 };
 use convault_core::{
     Abilities, Ability, Control, ControlError, CoordinationStatus, DefaultLock, DeploymentName,
-    DestinationName, DestinationResult, DestinationStatus, DurationHistogram, HoldingStatus, JobName,
-    JobStatus, LockMode, MarkWish, MirrorName, MirrorStatus, RunEvent, RunId, RunOutcome, RunRecord, Secret,
-    StartRequest, Status, Verb, VerifyStatus, WatchStatus,
+    DestinationName, DestinationResult, DestinationStatus, DrillName, DrillStatus, DurationHistogram,
+    HoldingStatus, JobName, JobStatus, LockMode, MarkWish, MirrorName, MirrorStatus, RunEvent, RunId,
+    RunOutcome, RunRecord, Secret, StartRequest, Status, Verb, VerifyStatus, WatchStatus,
 };
 use convault_health::{Access, router};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -97,6 +97,7 @@ pub(crate) fn run(outcome: RunOutcome) -> RunRecord {
         files: 67,
         warnings: vec!["<b>warned</b>".to_owned()],
         retryable: false,
+        refused: false,
     }
 }
 
@@ -117,6 +118,23 @@ fn mirror() -> MirrorStatus {
         braked_since: None,
         braked_why: None,
         held_back: Vec::new(),
+    }
+}
+
+pub(crate) fn drill(deployment: &DeploymentName) -> DrillStatus {
+    DrillStatus {
+        drill: DrillName::new("weekly").unwrap(),
+        deployment: deployment.clone(),
+        schedule: Some("0 5 * * 0".to_owned()),
+        next_due: Some(at("2026-11-29T05:00:00Z")),
+        max_age_seconds: Some(691_200.0),
+        running: None,
+        last_attempt: Some(RunRecord { verb: Verb::Drill, ..run(RunOutcome::Good) }),
+        last_passed: Some(at("2026-11-22T03:10:00Z")),
+        restore_seconds: Some(41.5),
+        data_age_seconds: Some(7200.0),
+        phases: BTreeMap::from([("import".to_owned(), 12.5)]),
+        failures: 0,
     }
 }
 
@@ -210,6 +228,7 @@ pub(crate) fn status() -> Status {
         }],
         mirrors: vec![mirror()],
         watching: vec![watch(&deployment)],
+        drills: vec![drill(&deployment)],
         coordination: Some(CoordinationStatus {
             destination: DestinationName::new("offsite").unwrap(),
             instance: "backup-1".to_owned(),

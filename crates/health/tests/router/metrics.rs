@@ -251,10 +251,12 @@ fn row(parsed: &Parsed, family: &str, kind: &str) -> [String; 4] {
     // The table lists the job before the deployment, and what it is about before a detail of it.
     let order = [
         "mirror",
+        "drill",
         "destination",
         "job_name",
         "deployment",
         "outcome",
+        "phase",
         "state",
         "ability",
         "result",

@@ -6,7 +6,7 @@ use convault_core::{
     EnvironmentChange, KnownSource, MayNotDrill, RunId, SCRATCH_VARIABLE, ScratchFacts, Secret,
     SourceIdentity, TargetIdentity, may_prepare,
 };
-use futures::future::join_all;
+use futures::{FutureExt as _, future::join_all};
 
 use super::{Drill, DrillSource, scratch::ScratchDeployment};
 use crate::{Destination, JobError, RunContext, error::chain, repository, survey::find};
@@ -90,11 +90,17 @@ pub(super) async fn scratch_facts(scratch: &dyn ScratchDeployment) -> Result<Scr
 /// Who every source says it is: asked now, or else as its newest manifest has it. Whether it is empty is asked where
 /// `count` says so.
 pub(super) async fn known_sources(drill: &Drill<'_>, count: bool, context: &RunContext) -> Vec<KnownSource> {
-    join_all(drill.sources.iter().map(async |source| KnownSource {
-        name: source.name.clone(),
-        identity: source_identity(drill, source, count, context).await,
-    }))
-    .await
+    join_all(drill.sources.iter().map(|source| known_source(drill, source, count, context).boxed())).await
+}
+
+async fn known_source(
+    drill: &Drill<'_>,
+    source: &DrillSource,
+    count: bool,
+    context: &RunContext,
+) -> KnownSource {
+    let identity = source_identity(drill, source, count, context).await;
+    KnownSource { name: source.name.clone(), identity }
 }
 
 async fn source_identity(

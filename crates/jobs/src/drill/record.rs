@@ -1,10 +1,13 @@
 //! Writes the proof of a drill, and finds those that were written.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use convault_archive::NamesKey;
 use convault_core::RunId;
 use convault_core::{
     DRILL_PROOF_FORMAT, DeploymentName, DrillCheck, DrillFailure, DrillName, DrillProof, DrilledComponent,
-    DrilledTable, Layout, ObjectInfo, PutMode, StoreErrorKind, TableNames,
+    DrilledTable, Layout, ObjectInfo, PutMode, StoreErrorKind, TableNames, TableRef,
 };
 use futures::TryStreamExt as _;
 
@@ -84,6 +87,30 @@ fn hidden(proof: &DrillProof, naming: Naming<'_>, names_key: String) -> DrillPro
         failures: proof.failures.iter().map(failure).collect(),
         ..proof.clone()
     }
+}
+
+/// A proof with hashed names, with the names of `tables` in their place; hashes of others stay.
+pub fn reveal_drill(proof: &DrillProof, names: &NamesKey, tables: &[TableRef]) -> DrillProof {
+    if proof.names_key.as_deref() != Some(names.id().as_str()) {
+        return proof.clone();
+    }
+    let naming = Naming::Keyed(names);
+    let mut known: BTreeMap<String, &str> = BTreeMap::new();
+    for table in tables {
+        known.insert(naming.component(&table.component), &table.component);
+        known.insert(naming.table(&table.component, &table.table), &table.table);
+    }
+    let shown = |hash: &String| known.get(hash).map_or_else(|| hash.clone(), |name| (*name).to_owned());
+    let mut revealed = proof.clone();
+    for one in &mut revealed.tables {
+        (one.component, one.table) = (shown(&one.component), shown(&one.table));
+    }
+    revealed.components.iter_mut().for_each(|one| one.component = shown(&one.component));
+    for one in &mut revealed.failures {
+        (one.component, one.table) = (shown(&one.component), one.table.as_ref().map(shown));
+    }
+    revealed.tables.sort_by(|a, b| (&a.component, &a.table).cmp(&(&b.component, &b.table)));
+    revealed
 }
 
 /// The newest proofs of a drill in one destination that can be trusted, the newest first, `most` at most.

@@ -153,7 +153,10 @@ pub(crate) async fn complete_by_copy(
         listings.iter().filter_map(|(_, listing)| listing.last_key_value()).map(|(newest, _)| *newest);
     let newest = newest.max().unwrap_or(0);
     for (destination, own) in &listings {
-        for number in (1..=newest).filter(|number| !own.contains_key(number)) {
+        for number in 1..=newest {
+            if own.contains_key(&number) {
+                continue;
+            }
             let name = destination.store.destination();
             told.push(match copy_one(destination, number, &listings).await {
                 Ok(Some(from)) => {
@@ -180,7 +183,11 @@ async fn copy_one(
 ) -> Result<Option<DestinationName>, JobError> {
     let recipients =
         |one: &Destination| one.encryption.as_ref().map(|encryption| encryption.recipients.clone());
-    for (from, listing) in listings.iter().filter(|(from, _)| recipients(from) == recipients(to)) {
+    let wanted = recipients(to);
+    for (from, listing) in listings {
+        if recipients(from) != wanted {
+            continue;
+        }
         let Some([key]) = listing.get(&number).map(Vec::as_slice) else { continue };
         // One of before its destination had recipients is not for another one's eyes either.
         if key.ends_with(Layout::ENCRYPTED_SUFFIX) != to.encryption.is_some() {
