@@ -2,9 +2,9 @@
 # Checks the simulator with the official Convex command line: what it exports from one deployment it imports into an
 # empty second one, whose export is then the same, entry by entry; and it sets, lists and reads as on a real backend.
 #
-# Usage: tests/official-cli/run.sh [BINARY]
+# Usage: tests/official-cli/run.sh [BINARY], or tests/official-cli/run.sh --install
 # BINARY is a `convault` with the `simulate` verb; without it, one is built. The command line is installed once, pinned
-# by the lock file beside this script, into .cache/official-cli. Needs bash, node 20 or later, and npm.
+# by the lock file beside this script, into .cache/official-cli; `--install` does that and no more. Needs bash, node 20 or later, and npm.
 # Exits 0 only where everything holds, and leaves nothing running.
 set -euo pipefail
 
@@ -84,6 +84,10 @@ same_entries() {
     diff "$1.entries" "$2.entries" >&2 || fail "$1 and $2 differ in the entries above"
 }
 
+if [ "${1:-}" = --install ]; then
+    install_cli
+    exit 0
+fi
 binary=${1:-}
 if [ -z "$binary" ]; then
     (cd "$root" && cargo build --locked --quiet --package convault)

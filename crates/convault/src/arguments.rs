@@ -3,6 +3,7 @@
 mod drill;
 mod erase;
 mod leaving;
+mod look;
 mod mirror;
 mod restore;
 mod secrets;
@@ -18,9 +19,10 @@ use jiff::Timestamp;
 #[cfg(feature = "simulator")]
 pub(crate) use self::simulate::Simulate;
 pub(crate) use self::{
+    drill::{Drill, PastDrill},
     erase::{Erase, parse_value},
     leaving::Leaving,
-    drill::{Drill, PastDrill},
+    look::{Diff, Export, Find, Format, History, Recover},
     mirror::{Mirror, Moment, OneState},
     restore::{Restore, To},
     secrets::{Secrets, SecretsPlace, StoredAt},
@@ -28,8 +30,8 @@ pub(crate) use self::{
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 wrong arguments · 3 stored, but not in every destination · 4 stored, but suspect \
-· 5 what is stored is damaged · 6 no such snapshot or job · 7 stopped before it was done · 8 the erasure ledger is not whole · 69 the daemon cannot be \
-reached · 78 the settings are wrong";
+· 5 what is stored is damaged · 6 no such snapshot or job · 7 stopped before it was done · 8 the erasure ledger is \
+not whole · 9 refused, nothing was touched · 69 the daemon cannot be reached · 78 the settings are wrong";
 
 /// Off-platform, proven backups of Convex deployments.
 #[derive(Debug, Parser)]
@@ -79,6 +81,16 @@ pub(crate) enum Verb {
     Download(Download),
     /// Bring a snapshot into a deployment: the plan is shown first, and live data is stored before it is replaced
     Restore(Box<Restore>),
+    /// Look for documents in snapshots, by id, field, text or time, without downloading any
+    Find(Find),
+    /// Tell what became of a document, from snapshot to snapshot
+    History(History),
+    /// List what differs between two snapshots
+    Diff(Diff),
+    /// Bring single documents, tables, stored files or fields back, to a file or into a deployment
+    Recover(Recover),
+    /// Hand data over as JSON Lines, CSV or a SQLite database
+    Export(Export),
     /// Write snapshots anew, to the present recipients of a destination, in place of the old ones
     Reencrypt(Reencrypt),
     /// Forget somebody: held back from now on, and removed from what is stored; with a certificate
@@ -295,7 +307,7 @@ pub(crate) struct Download {
     #[command(flatten)]
     pub(crate) leaving: Leaving,
     /// Give what is encrypted as it is stored, for `age -d`
-    #[arg(long, conflicts_with_all = ["identity", "masked", "quiet_automations"])]
+    #[arg(long, conflicts_with_all = ["masked", "quiet_automations"])]
     pub(crate) encrypted: bool,
 }
 
