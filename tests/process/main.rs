@@ -6,6 +6,8 @@
 mod care;
 mod daemon;
 mod encryption;
+mod look;
+mod recover;
 mod sharing;
 mod signing;
 mod support;

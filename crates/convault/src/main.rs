@@ -11,6 +11,7 @@ mod print;
 mod progress;
 mod remote;
 mod socket;
+mod sqlite;
 mod task;
 mod wiring;
 mod worker;

@@ -71,7 +71,7 @@ impl Found {
     }
 
     /// The sounder, and of equally sound ones the newer, is what is meant.
-    fn rank(&self) -> (u8, i64) {
+    pub(crate) fn rank(&self) -> (u8, i64) {
         match self.folder.snapshot() {
             Some(snapshot) => {
                 let sound = match snapshot.judgement.standing {

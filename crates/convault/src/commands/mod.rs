@@ -7,11 +7,15 @@ mod check;
 mod choose;
 #[cfg(feature = "simulator")]
 mod demo;
+mod diff;
 mod doctor;
 mod download;
 mod drill;
 mod erase;
 mod erasures;
+mod export;
+mod find;
+mod history;
 mod hold;
 mod keygen;
 mod list;
@@ -19,11 +23,13 @@ mod mark;
 mod mirror;
 mod prune;
 mod reading;
+mod recover;
 mod reencrypt;
 mod repair;
 mod restore;
 mod run;
 mod secrets;
+mod several;
 mod show;
 #[cfg(feature = "simulator")]
 mod simulate;
@@ -97,6 +103,11 @@ pub(crate) async fn perform(arguments: Arguments) -> anyhow::Result<Exit> {
         Verb::Keygen { kind } => keygen::keygen(&surroundings, kind),
         Verb::Download(download) => download::download(&surroundings, download).await,
         Verb::Restore(restore) => restore::restore(&surroundings, *restore).await,
+        Verb::Find(find) => find::find(&surroundings, find).await,
+        Verb::History(history) => history::history(&surroundings, history).await,
+        Verb::Diff(diff) => diff::diff(&surroundings, diff).await,
+        Verb::Recover(recover) => recover::recover(&surroundings, recover).await,
+        Verb::Export(export) => export::export(&surroundings, export).await,
         Verb::Erase(wish) => erase::erase(&surroundings, wish).await,
         Verb::Reencrypt(reencrypt) => reencrypt::reencrypt(&surroundings, reencrypt).await,
         Verb::Doctor(doctor) => doctor::doctor(&surroundings, doctor).await,

@@ -23,7 +23,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Nothing is known yet. What is learnt holds only as long as the same rules do.
+    /// Nothing is known yet. What is learnt holds as long as rules are the same, but for what is erased.
     pub fn new() -> Self {
         Self::default()
     }
@@ -35,6 +35,11 @@ impl Lookup {
         table: &TableRef,
         id: &str,
     ) -> Result<Option<Bytes>, JobError> {
+        let erased = &content.rules().erased;
+        let place = (table.component.clone(), id.to_owned());
+        if erased.documents.contains(&place) || table.table == "_storage" && erased.files.contains(&place) {
+            return Ok(None);
+        }
         let Some(entry) = content.table_entry(table).await? else {
             // Where stored files are shared, the ZIP has no rows.
             return content.document(table, id).await;
