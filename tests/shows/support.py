@@ -72,8 +72,8 @@ def environment(**more):
 class Simulated:
     """`convault simulate`, with S3 beside it unless told otherwise."""
 
-    def __init__(self, program, *options, s3_root=None, s3=True):
-        command = [program, "simulate", "--listen", "127.0.0.1:0", "--key", KEY, *map(str, options)]
+    def __init__(self, program, *options, s3_root=None, s3=True, key=KEY):
+        command = [program, "simulate", "--listen", "127.0.0.1:0", "--key", key, *map(str, options)]
         if s3:
             command += ["--s3-listen", "127.0.0.1:0"]
             if s3_root:

@@ -34,6 +34,17 @@ pub(crate) fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Asks a person a question on standard error; anything but a yes is a no.
+pub(crate) fn ask(question: &str) -> bool {
+    let mut stderr = std::io::stderr();
+    if write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).is_err() {
+        return false;
+    }
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
 /// Writes rows under a heading, in columns as wide as their widest cell. Columns whose heading begins with `>` are
 /// aligned to the right.
 pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) {

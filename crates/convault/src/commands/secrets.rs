@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     Surroundings,
-    choose::{chosen_deployments, chosen_destinations},
+    choose::{Found, chosen_deployments, chosen_destinations},
 };
 use crate::{
     arguments::{Secrets, SecretsPlace, StoredAt},
@@ -54,10 +54,13 @@ fn not_found(text: String) -> anyhow::Error {
 }
 
 fn needed_identities(settings: &Settings, given: Option<&Path>) -> anyhow::Result<Identities> {
-    wiring::identities(settings, given)?.ok_or_else(|| {
-        let text = "values are encrypted: give an identity with --identity FILE, or in the setting encryption.identity";
-        ExitWith(Exit::Settings, text.to_owned()).into()
-    })
+    wiring::identities(settings, given)?.ok_or_else(missing_identity)
+}
+
+fn missing_identity() -> anyhow::Error {
+    let text =
+        "values are encrypted: give an identity with --identity FILE, or in the setting encryption.identity";
+    ExitWith(Exit::Settings, text.to_owned()).into()
 }
 
 /// The secrets of one deployment in the first destination that has any.
@@ -140,6 +143,22 @@ impl Shelf {
         }
         Ok(values)
     }
+}
+
+/// The environment variables that were stored last by the time of a snapshot.
+pub(super) async fn environment_at(
+    settings: &Settings,
+    found: &Found,
+    identities: Option<&Identities>,
+) -> anyhow::Result<BTreeMap<String, Secret>> {
+    let given = identities.ok_or_else(missing_identity)?;
+    let place = SecretsPlace {
+        deployment: Some(found.deployment.clone()),
+        destination: Some(found.destination.store.destination().clone()),
+    };
+    let shelf = Shelf::find(settings, &place, None).await?;
+    let moment = StoredAt::Time(found.snapshot()?.manifest.verification.at);
+    chosen_values(shelf.values(&moment, given, |one| one == ENVIRONMENT).await?, &[])
 }
 
 fn whose(

@@ -1,7 +1,7 @@
 //! `convault show ID`: everything a manifest says, and what was said of the snapshot since.
 
 use convault_core::{FilesMode, Layout, Manifest, Mark, MarkKind, TableNames, Verdict};
-use convault_jobs::{FolderState, Snapshot};
+use convault_jobs::{FolderState, Snapshot, is_storage_name};
 use serde_json::{Value, json};
 
 use super::{
@@ -175,6 +175,12 @@ fn print_tables(manifest: &Manifest) {
         })
         .collect();
     print::table(&["COMPONENT", "TABLE", ">DOCUMENTS", ">SIZE"], &tables);
+    for table in manifest.tables.iter().filter(|table| is_storage_name(&table.table)) {
+        print::note(&format!(
+            "warning: no backend imports its own export of a table named like `{}`; `convault restore` knows a way",
+            table.table
+        ));
+    }
 }
 
 /// How stored files are kept.

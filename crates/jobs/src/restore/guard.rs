@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use convault_core::{Target, TargetContents, TargetError, TargetIdentity};
+use convault_core::{ImportStatus, Target, TargetContents, TargetError, TargetIdentity};
 
 use super::{
     prepared::{Imported, Prepared},
@@ -96,7 +96,7 @@ async fn before<S>(
     Ok(safety)
 }
 
-/// A deployment that knows this very import is the one it was prepared in, whatever it is called.
+/// A deployment in which this very import waits is the one it was prepared in, whatever it is called.
 pub(super) async fn not_another<S>(
     guard: &Guard<'_>,
     prepared: &Prepared<S>,
@@ -104,7 +104,7 @@ pub(super) async fn not_another<S>(
 ) -> Result<(), JobError> {
     for other in guard.others {
         let known = tokio::time::timeout(OTHER_ANSWERS_WITHIN, other.import(prepared.id()));
-        if let Ok(Ok(_)) = context.or_stop(known).await? {
+        if let Ok(Ok(ImportStatus::WaitingForConfirmation { .. })) = context.or_stop(known).await? {
             let why = format!("it is the deployment {} under another name; say so: --to {0}", other.name());
             return Err(guard.refused(why));
         }
