@@ -54,4 +54,4 @@ pub use random::{EntryContent, Index, RandomError};
 pub use ranged::{RangedError, RangedReader};
 pub use reader::{Finished, Reader};
 pub use zip_entry::{ZipEntryError, read_zip_entry};
-pub use zip_writer::{Packing, RawEntry, ZipEntry, ZipWriteError, ZipWriter};
+pub use zip_writer::{Packing, RawEntry, ZipEntry, ZipTail, ZipWriteError, ZipWriter};

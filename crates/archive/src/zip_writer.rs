@@ -18,6 +18,10 @@ const PIECE_BYTES: usize = 16 << 10;
 const BLOCK_BYTES: usize = 65_535;
 /// An empty final block with fixed codes: what ends a stream of stored blocks.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
+/// So much of the directory is held as it will be written; what came before is held compressed.
+const PLAIN_DIRECTORY_BYTES: usize = 1 << 20;
+/// The directory is mostly names and sizes that resemble each other; higher levels gain little.
+const DIRECTORY_LEVEL: i32 = 1;
 
 /// How content becomes deflate. What comes of both is method 8, with a data descriptor behind it, since a stored entry
 /// (method 0) of unknown size can be read by nobody who reads forward.
@@ -88,12 +92,12 @@ const MAX_NAME_BYTES: usize = 60_000;
 
 /// Makes a ZIP of what is pushed into it: the same calls give the same bytes, whatever the pieces of content. `unzip`,
 /// Python's `zipfile` and `npx convex import` read it, and so does [`crate::Reader`], forward. zip64 is used where it
-/// is needed. It holds the directory, about 100 bytes an entry, and otherwise less than 500 KiB.
+/// is needed. It holds the directory, compressed to some 50 bytes an entry, and otherwise less than 2 MiB.
 ///
 /// The bytes are appended to `out`, which the caller empties as it likes.
 pub struct ZipWriter {
     offset: u64,
-    directory: Vec<u8>,
+    directory: Directory,
     entries: u64,
     deflate: Deflate,
     open: Option<Open>,
@@ -129,7 +133,7 @@ impl ZipWriter {
     pub fn new() -> Self {
         Self {
             offset: 0,
-            directory: Vec::new(),
+            directory: Directory::default(),
             entries: 0,
             deflate: Deflate::new(LEVEL, false, WINDOW_BITS),
             open: None,
@@ -240,17 +244,73 @@ impl ZipWriter {
             }
         };
         self.offset += (out.len() - before) as u64;
-        open.header.put_central(whole, open.offset, &mut self.directory);
+        self.directory.add(|plain| open.header.put_central(whole, open.offset, plain));
         self.entries += 1;
         Ok(())
     }
 
     /// Ends the last entry, and appends the directory. Without it, this is no ZIP.
-    pub fn finish(mut self, out: &mut BytesMut) -> Result<(), ZipWriteError> {
-        self.end_entry(out)?;
-        out.put_slice(&self.directory);
-        put_end(self.entries, self.directory.len() as u64, self.offset, out);
+    pub fn finish(self, out: &mut BytesMut) -> Result<(), ZipWriteError> {
+        for piece in self.into_tail(out)? {
+            out.put_slice(&piece);
+        }
         Ok(())
+    }
+
+    /// Ends the last entry, and gives the directory in pieces of about 1 MiB, which belong behind what is in `out` then.
+    pub fn into_tail(mut self, out: &mut BytesMut) -> Result<ZipTail, ZipWriteError> {
+        self.end_entry(out)?;
+        let Directory { packed, plain, length } = self.directory;
+        let mut end = BytesMut::new();
+        put_end(self.entries, length, self.offset, &mut end);
+        let last = [plain.as_slice(), &end].concat();
+        Ok(ZipTail { packed: packed.into_iter(), last: Some(last) })
+    }
+}
+
+/// The directory as it grows.
+#[derive(Default)]
+struct Directory {
+    packed: Vec<Vec<u8>>,
+    plain: Vec<u8>,
+    /// Bytes of all of it.
+    length: u64,
+}
+
+impl Directory {
+    fn add(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.plain.len();
+        put(&mut self.plain);
+        self.length += (self.plain.len() - before) as u64;
+        if self.plain.len() >= PLAIN_DIRECTORY_BYTES {
+            let packed = zstd::bulk::compress(&self.plain, DIRECTORY_LEVEL);
+            let mut packed = packed.expect("zstd compresses any bytes where there is memory");
+            packed.shrink_to_fit();
+            self.packed.push(packed);
+            self.plain.clear();
+        }
+    }
+}
+
+/// What stands behind the last entry of a ZIP, in pieces.
+pub struct ZipTail {
+    packed: std::vec::IntoIter<Vec<u8>>,
+    last: Option<Vec<u8>>,
+}
+
+impl Iterator for ZipTail {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let Some(packed) = self.packed.next() else { return self.last.take() };
+        let most = PLAIN_DIRECTORY_BYTES + MAX_NAME_BYTES + (1 << 10);
+        Some(zstd::bulk::decompress(&packed, most).expect("it was compressed here"))
+    }
+}
+
+impl std::fmt::Debug for ZipTail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZipTail").finish_non_exhaustive()
     }
 }
 
