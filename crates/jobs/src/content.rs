@@ -164,8 +164,9 @@ impl<'a> Content<'a> {
         if self.stored.rules.masks.iter().any(|mask| mask.table == *table) {
             let folder = component_prefix(&table.component);
             let name = format!("{folder}{}/generated_schema.jsonl", table.table);
-            let schema = self.entry_named(index, &name).await?;
-            schema.iter().for_each(|entry| facts.see(entry));
+            if let Some(schema) = self.entry_named(index, &name).await? {
+                facts.see(&schema);
+            }
         }
         self.plan(facts)
     }

@@ -73,13 +73,12 @@ impl<'c> Lines<'c> {
             if line.is_some() || *ended {
                 return Ok(line);
             }
-            match stored.context.or_stop(entry.next()).await?.map_err(|error| stored.unread(error))? {
-                Some(piece) => cutter.push(piece),
-                None => {
-                    *ended = true;
-                    return Ok(cutter.last_line());
-                }
-            }
+            let piece = stored.context.or_stop(entry.next()).await?;
+            let Some(piece) = piece.map_err(|error| stored.unread(error))? else {
+                *ended = true;
+                return Ok(cutter.last_line());
+            };
+            cutter.push(piece);
         }
     }
 }

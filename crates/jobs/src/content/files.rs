@@ -37,7 +37,7 @@ pub struct StoredFile<'c> {
 
 enum From<'c> {
     Entry(Box<EntryContent<'c>>),
-    Object(SharedObject<'c>),
+    Object(Box<SharedObject<'c>>),
     Missing,
 }
 
@@ -64,9 +64,10 @@ impl<'c> StoredFile<'c> {
         let name = file.entry_name();
         let size_bytes = file.fields.size;
         let from = match file.object {
-            Some(object) => From::Object(
-                SharedObject::open(stored, object, size_bytes, file.fields.sha256, &file.fields.id).await?,
-            ),
+            Some(object) => {
+                let (sha256, id) = (file.fields.sha256, &file.fields.id);
+                From::Object(Box::new(SharedObject::open(stored, object, size_bytes, sha256, id).await?))
+            }
             None => From::Missing,
         };
         Ok(Self { row: file.row.into(), name, size_bytes, stored, from })

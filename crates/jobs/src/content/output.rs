@@ -20,7 +20,7 @@ const FLUSH_BYTES: usize = 256 << 10;
 pub(super) struct Output<'c> {
     zip: ZipWriter,
     ready: BytesMut,
-    output: &'c mut (dyn AsyncWrite + Send + Unpin),
+    to: &'c mut (dyn AsyncWrite + Send + Unpin),
     name: &'c str,
     size_bytes: u64,
     entry: Entry,
@@ -47,14 +47,14 @@ pub(super) struct Written {
 
 impl<'c> Output<'c> {
     pub(super) fn new(
-        output: &'c mut (dyn AsyncWrite + Send + Unpin),
+        to: &'c mut (dyn AsyncWrite + Send + Unpin),
         name: &'c str,
         stored: &'c Stored<'_>,
     ) -> Self {
         Self {
             zip: ZipWriter::new(),
             ready: BytesMut::new(),
-            output,
+            to,
             name,
             size_bytes: 0,
             entry: Entry::default(),
@@ -115,16 +115,18 @@ impl<'c> Output<'c> {
     pub(super) async fn flush(self) -> Result<u64, JobError> {
         let path = self.name.to_owned();
         let failed = |source| JobError::File { path, what: "cannot write", source };
-        self.output.flush().await.map_err(failed)?;
+        self.to.flush().await.map_err(failed)?;
         Ok(self.size_bytes)
     }
 
     /// Ends the ZIP. Gives how many bytes it has.
     pub(super) async fn finish(mut self) -> Result<u64, JobError> {
-        let zip = std::mem::take(&mut self.zip);
-        zip.finish(&mut self.ready).map_err(|error| self.no_zip(&error))?;
-        let ready = std::mem::take(&mut self.ready);
+        let (zip, mut ready) = (std::mem::take(&mut self.zip), std::mem::take(&mut self.ready));
+        let tail = zip.into_tail(&mut ready).map_err(|error| self.no_zip(&error))?;
         self.put(&ready).await?;
+        for piece in tail {
+            self.put(&piece).await?;
+        }
         self.flush().await
     }
 
@@ -140,7 +142,7 @@ impl<'c> Output<'c> {
 
     async fn put(&mut self, bytes: &[u8]) -> Result<(), JobError> {
         let failed = |source| JobError::File { path: self.name.to_owned(), what: "cannot write", source };
-        self.output.write_all(bytes).await.map_err(failed)?;
+        self.to.write_all(bytes).await.map_err(failed)?;
         self.size_bytes += bytes.len() as u64;
         let (done_bytes, total_bytes) = (self.read_bytes.load(Ordering::Relaxed), Some(self.total_bytes));
         self.context.tell(RunEvent::Transferred { done_bytes, total_bytes });
