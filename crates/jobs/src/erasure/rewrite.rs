@@ -18,6 +18,7 @@ use crate::{
         ledger::Ledger,
         search::{ErasureLimits, Found, search_erased},
     },
+    error::chain,
     group::{Group, Outline, Sending, SentObject},
     shared::without_files,
     survey::survey,
@@ -132,7 +133,12 @@ async fn begin(
     if perform {
         let rewriting = OneRewrite { anew: &anew, ledger, limits, found: &found };
         stored_bytes = anew.write(async |group| Box::pin(rewriting.write(group)).await).await?;
-        fate = anew.remove_old().await?;
+        // The new one is there: what hinders the old one's removal is told, and the next rewrite goes on with it.
+        fate = match anew.remove_old().await {
+            Err(error @ (JobError::Stopped | JobError::LeaseLost { .. })) => return Err(error),
+            Err(error) => OldSnapshot::HeldBack(chain(&error)),
+            Ok(fate) => fate,
+        };
     }
     Ok(Rewriting::Rewritten(Box::new(RewrittenSnapshot {
         id: context.id.clone(),

@@ -17,6 +17,8 @@ mod download;
 #[cfg(test)]
 mod encryption;
 #[cfg(test)]
+mod erasure;
+#[cfg(test)]
 mod export;
 #[cfg(test)]
 mod gate;

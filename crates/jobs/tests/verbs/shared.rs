@@ -31,7 +31,7 @@ const SNAPSHOT_MS: u64 = 1_700_000_000_123;
 
 /// A deployment that lists and serves files, which change when it exports.
 #[derive(Debug)]
-struct Files {
+pub(crate) struct Files {
     inner: FakeSource,
     state: Mutex<State>,
 }
@@ -61,7 +61,7 @@ fn file(number: u32, content: &str) -> (FileRow, Bytes) {
 }
 
 /// So many files, of which each has another content; the last is large.
-fn files(number: u32) -> Vec<(FileRow, Bytes)> {
+pub(crate) fn files(number: u32) -> Vec<(FileRow, Bytes)> {
     let large = "x".repeat((1 << 20) + 77);
     let content =
         |at: u32| if at == number { format!("{large}{number}") } else { format!("content of {at}") };
@@ -69,7 +69,7 @@ fn files(number: u32) -> Vec<(FileRow, Bytes)> {
 }
 
 impl Files {
-    fn of(listed: Vec<(FileRow, Bytes)>) -> Self {
+    pub(crate) fn of(listed: Vec<(FileRow, Bytes)>) -> Self {
         let inner = FakeSource::of(of_tables(&[("users", 3), ("waitlist/entries", 2)]));
         Self { inner, state: Mutex::new(State { listed, ..State::default() }) }
     }
@@ -154,7 +154,7 @@ impl Source for Files {
     }
 }
 
-fn shared_job() -> BackupJob {
+pub(crate) fn shared_job() -> BackupJob {
     BackupJob { files: FilesMode::Shared, ..wide_job() }
 }
 
