@@ -8,6 +8,7 @@ mod daemon;
 mod encryption;
 mod look;
 mod recover;
+mod restore;
 mod sharing;
 mod signing;
 mod support;
