@@ -61,7 +61,9 @@ fn every_example_is_taken() {
     assert!(files.len() >= 6);
     for file in files {
         let settings = load(&file);
-        assert!(!settings.jobs.is_empty() || !settings.mirrors.is_empty(), "{}", file.display());
+        let does_something =
+            !settings.jobs.is_empty() || !settings.mirrors.is_empty() || !settings.masks.is_empty();
+        assert!(does_something, "{}", file.display());
         let shown = format!("{settings:?} {:?}", settings.effective());
         assert!(!shown.contains("made-up-value"), "{} shows a secret", file.display());
     }
@@ -79,6 +81,7 @@ fn the_examples_warn_only_of_what_they_say() {
     assert_eq!(warnings("fleet.toml"), [""; 0]);
     assert_eq!(warnings("surroundings.toml"), [""; 0]);
     assert_eq!(warnings("encrypted.toml"), [""; 0]);
+    assert_eq!(warnings("staging-copy.toml"), ["job: there is no [[job]], so nothing is backed up"]);
     assert_eq!(
         warnings("container.toml"),
         [
