@@ -289,6 +289,17 @@ fn unasked(subject: DrillSubject, what: &str, error: &dyn std::error::Error) -> 
     findings
 }
 
+/// As much of a deployment's words is kept, characters.
+const MOST_WORDS: usize = 400;
+
+/// The words of a deployment without the document that they may quote: a proof stays when data has to go.
+fn without_data(said: &str) -> String {
+    let words = said.split('{').next().unwrap_or_default();
+    let kept: String = words.chars().take(MOST_WORDS).collect();
+    let kept = kept.trim_end().trim_end_matches("Object:").trim_end();
+    if kept.len() < said.trim_end().len() { format!("{kept} …") } else { kept.to_owned() }
+}
+
 /// Why the content is not there.
 fn not_imported(error: &JobError) -> DrillFailure {
     let said = chain(error);
@@ -308,5 +319,17 @@ fn not_imported(error: &JobError) -> DrillFailure {
         }
         _ => DrillFailure::new(DrillSubject::Restored, "the stored content could not be read"),
     };
-    failure.with(said)
+    failure.with(without_data(&said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_data;
+
+    #[test]
+    fn words_that_quote_a_document_end_before_it() {
+        let said = "does not match the schema: Object is missing the required field `a`. Object: {b: \"Anna\"} Validator: v";
+        assert_eq!(without_data(said), "does not match the schema: Object is missing the required field `a`. …");
+        assert_eq!(without_data("Import canceled"), "Import canceled");
+    }
 }
