@@ -1,5 +1,6 @@
 //! Data that is made up from a seed as it is exported, and never held.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use base64::Engine as _;
@@ -43,18 +44,25 @@ pub(crate) const FIRST_CREATION_MS: u64 = 1_795_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Generator {
     config: GeneratorConfig,
+    /// IDs of documents that are not there any more.
+    deleted: BTreeSet<String>,
     pub(crate) files: GeneratedFiles,
 }
 
 impl Generator {
     pub(crate) fn new(config: GeneratorConfig) -> Self {
         let files = GeneratedFiles::new(config.clone());
-        Self { config, files }
+        Self { config, deleted: BTreeSet::new(), files }
     }
 
     /// The same data, but about so many of a hundred stored files replaced by new ones.
     pub(crate) fn with_changed_files(self, percent: u64) -> Self {
         Self { files: self.files.changed(percent), ..self }
+    }
+
+    /// The same data without the documents of these IDs.
+    pub(crate) fn without_documents(self, deleted: BTreeSet<String>) -> Self {
+        Self { deleted, ..self }
     }
 
     /// The paths of all components, the root first.
@@ -70,6 +78,13 @@ impl Generator {
             .collect()
     }
 
+    /// How many documents a table has; `None` where there is no such table.
+    pub(crate) fn documents_of(&self, path: &str, table: &str) -> Option<u64> {
+        let has_component = self.component_paths().iter().any(|known| known == path);
+        let has_table = self.tables().iter().any(|(name, _)| name == table);
+        (has_component && has_table).then_some(self.config.documents)
+    }
+
     /// Writes the lines of a table, in ascending order of IDs.
     pub(crate) fn write_documents(
         &self,
@@ -83,6 +98,9 @@ impl Generator {
         for index in 0..self.config.documents {
             line.clear();
             self.document(table_seed, table_number, index, &mut line);
+            if self.is_deleted(&line) {
+                continue;
+            }
             flushed.extend_from_slice(&line);
             if flushed.len() > 48 * 1024 {
                 out.write_all(&flushed)?;
@@ -90,6 +108,15 @@ impl Generator {
             }
         }
         out.write_all(&flushed)
+    }
+
+    /// Whether the line, which begins with creation time and ID, is of a document that was deleted.
+    fn is_deleted(&self, line: &[u8]) -> bool {
+        if self.deleted.is_empty() {
+            return false;
+        }
+        let text = String::from_utf8_lossy(line);
+        text.split('"').nth(5).is_some_and(|id| self.deleted.contains(id))
     }
 
     fn document(&self, table_seed: u64, table_number: u32, index: u64, line: &mut Vec<u8>) {
@@ -205,6 +232,21 @@ mod tests {
             }
             assert_eq!(text.lines().count(), 500);
         }
+    }
+
+    #[test]
+    fn documents_that_were_deleted_are_left_out_and_all_others_stay() {
+        let mut lines = Vec::new();
+        generator(50, 300).write_documents(0, 10_001, &mut lines).unwrap();
+        let all = String::from_utf8(lines).unwrap();
+        let value = Value::parse(all.lines().nth(20).unwrap().as_bytes(), Encoding::Export).unwrap();
+        let id = value.get("_id").and_then(Value::as_str).unwrap().to_owned();
+        let mut lines = Vec::new();
+        let without = generator(50, 300).without_documents([id.clone()].into());
+        without.write_documents(0, 10_001, &mut lines).unwrap();
+        let expected: Vec<&str> = all.lines().filter(|line| !line.contains(&id)).collect();
+        assert_eq!(expected.len(), 49);
+        assert_eq!(String::from_utf8(lines).unwrap().lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod archive;
 mod arguments;
 mod csv;
 mod failure;
+mod generated;
 mod limits;
 mod parse;
 mod row;

@@ -1,5 +1,6 @@
 //! The listener of a simulated deployment and the connections it serves.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct SimulatorConfig {
     /// So many of a hundred stored files, about, are others than those that [`Data::Generated`] begins with: they were
     /// replaced a day later.
     pub changed_files_percent: u64,
+    /// IDs of documents of [`Data::Generated`] that are not there any more.
+    pub deleted_documents: BTreeSet<String>,
     /// The faults that are on from the start.
     pub faults: Vec<Fault>,
     /// How long an export takes at least.
@@ -64,6 +67,7 @@ impl SimulatorConfig {
             server_version: "unknown".to_owned(),
             data: Data::Empty,
             changed_files_percent: 0,
+            deleted_documents: BTreeSet::new(),
             faults: Vec::new(),
             export_time: Duration::from_millis(50),
             clock: Arc::new(SystemClock),
@@ -78,10 +82,13 @@ pub enum Data {
     Empty,
     /// This, in memory.
     Database(Box<Database>),
-    /// Data that is made up as it is exported and never held. Only exports show it, and its stored files are listed and
-    /// served.
+    /// Data that is made up as it is exported and never held. Exports have it, its tables are counted, and its stored
+    /// files are listed and served. An import can only take the place of all of it.
     Generated(GeneratorConfig),
 }
+
+/// When the components of data that is made up were made: milliseconds since the Unix epoch.
+const GENERATED_MS: f64 = 1_795_000_000_000.0;
 
 /// A Convex deployment in process. See [`Simulator::start`].
 #[derive(Debug)]
@@ -95,8 +102,13 @@ impl Simulator {
             Data::Empty => (Database::new(0), None),
             Data::Database(database) => (*database, None),
             Data::Generated(generated) => {
-                let database = Database::new(generated.seed);
-                let generator = Generator::new(generated).with_changed_files(config.changed_files_percent);
+                let mut database = Database::new(generated.seed);
+                let generator = Generator::new(generated)
+                    .with_changed_files(config.changed_files_percent)
+                    .without_documents(config.deleted_documents);
+                for path in generator.component_paths() {
+                    database.ensure_component(&path, GENERATED_MS).mounted = true;
+                }
                 (database, Some(Arc::new(generator)))
             }
         };

@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) export_time: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: FaultSet,
-    pub(crate) generator: Option<Arc<Generator>>,
+    generator: Mutex<Option<Arc<Generator>>>,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) exports: Mutex<ExportTable>,
@@ -119,7 +119,7 @@ impl AppState {
             export_time: new.export_time,
             clock: new.clock,
             faults: new.faults,
-            generator: new.generator,
+            generator: Mutex::new(new.generator),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             exports: Mutex::default(),
@@ -171,6 +171,16 @@ impl AppState {
     #[expect(clippy::cast_precision_loss, reason = "Convex keeps this time in a double as well")]
     pub(crate) fn now_ms(&self) -> f64 {
         self.clock.now().as_nanosecond() as f64 / 1e6
+    }
+
+    /// What makes up the data, unless there is real data.
+    pub(crate) fn generator(&self) -> Option<Arc<Generator>> {
+        self.generator.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Has real data in the place of what was made up.
+    pub(crate) fn end_generator(&self) {
+        *self.generator.lock().expect("no holder of this lock panics") = None;
     }
 
     /// The origin that the deployment believes it is reached by; what `CONVEX_CLOUD_ORIGIN` is to a real one.

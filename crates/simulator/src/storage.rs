@@ -111,7 +111,7 @@ fn find(state: &AppState, uuid: &str, component: Option<&str>) -> Option<Found> 
     if held.is_some() || component.is_some() {
         return held;
     }
-    let generator = Arc::clone(state.generator.as_ref()?);
+    let generator = state.generator()?;
     let index = generator.files.by_uuid(uuid)?;
     Some(Found {
         size_bytes: generator.files.size_bytes(),

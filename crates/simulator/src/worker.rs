@@ -145,11 +145,12 @@ async fn work(state: &AppState, row: &ExportRow) -> io::Result<()> {
 async fn make(state: &AppState, row: &ExportRow) -> io::Result<(i64, Arc<Archive>)> {
     let start_ts = state.next_timestamp();
     let snapshot = state.snapshot();
-    let contents = match &state.generator {
+    let generator = state.generator();
+    let contents = match &generator {
         Some(generator) => plan::of_generator(generator, row.include_storage, &state.faults),
         None => plan::of_database(&snapshot, row.include_storage, &state.faults),
     };
-    let key = state.generator.as_ref().map(|_| archive_key(row.include_storage, &state.faults));
+    let key = generator.as_ref().map(|_| archive_key(row.include_storage, &state.faults));
     let messages = messages(&contents);
     let measuring = measure(state, key, contents, row.cancel.clone());
     let (archive, ()) = tokio::join!(measuring, show_progress(state, row.id, messages));

@@ -10,6 +10,7 @@ use convault_core::Sha256Stream;
 use super::apply::{Application, UploadedFile, Written, check_strays};
 use super::archive;
 use super::failure::ImportFailure;
+use super::generated;
 use super::parse::parse;
 use super::row::{ImportRow, ImportState};
 use super::spoil;
@@ -117,7 +118,11 @@ fn prepare(state: &AppState, id: DocumentId) -> Result<Vec<Checkpoint>, ImportFa
     let row = row(state, id)?;
     let as_old = state.faults.is_on(FaultKind::ImportAsOldFormat);
     let upload = Arc::new(parse(&spool(&row)?, &row.arguments, as_old)?);
-    let checkpoints = state.read(|database| checkpoints(&upload, row.arguments.mode, database))?;
+    let mut checkpoints = state.read(|database| checkpoints(&upload, row.arguments.mode, database))?;
+    if let Some(generator) = state.generator() {
+        generated::check(&generator, &upload, row.arguments.mode)?;
+        generated::add_deleted(&generator, &mut checkpoints);
+    }
     update(state, id, |row| row.upload = Some(Arc::clone(&upload)));
     Ok(checkpoints)
 }
@@ -158,6 +163,7 @@ fn run(state: &AppState, id: DocumentId) -> Result<usize, ImportFailure> {
     spoil::lose(&mut application, &state.faults);
     let now_ms = state.now_ms();
     state.write(|database| application.finish(database, now_ms));
+    state.end_generator();
     Ok(rows_written)
 }
 

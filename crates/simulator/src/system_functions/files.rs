@@ -1,5 +1,7 @@
 //! Stored files, as the dashboard lists them.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -7,6 +9,7 @@ use super::tables::{creation_time, number};
 use super::{Call, pages};
 use crate::database::{Database, StoredFile};
 use crate::generated_files::GeneratedFiles;
+use crate::generator::Generator;
 use crate::value::Value;
 
 /// `fileStorageV2:fileMetadata`: a page of files with their URLs, newest first unless asked otherwise.
@@ -15,7 +18,8 @@ pub(super) fn metadata(call: Call<'_>) -> Result<Value, String> {
     let filters = call.arguments.get("filters");
     let is_ascending =
         filters.and_then(|filters| filters.get("order")).and_then(Value::as_str) == Some("asc");
-    if let Some(files) = generated(&call) {
+    if let Some(generator) = generated(&call) {
+        let files = &generator.files;
         let mut order = files.by_creation().to_vec();
         if !is_ascending {
             order.reverse();
@@ -37,16 +41,15 @@ pub(super) fn metadata(call: Call<'_>) -> Result<Value, String> {
 }
 
 /// The files that are made up, where the call is about the root of a deployment that has such.
-fn generated<'a>(call: &Call<'a>) -> Option<&'a GeneratedFiles> {
+fn generated(call: &Call<'_>) -> Option<Arc<Generator>> {
     let is_root = matches!(call.arguments.get("componentId"), None | Some(Value::Null));
-    let generator = call.state.generator.as_ref()?;
-    (is_root && call.component.is_empty()).then_some(&generator.files)
+    call.state.generator().filter(|_| is_root && call.component.is_empty())
 }
 
 /// `fileStorageV2:numFiles`: how many files a component has.
 pub(super) fn count(call: Call<'_>) -> Result<Value, String> {
-    if let Some(files) = generated(&call) {
-        return Ok(number(usize::try_from(files.count()).unwrap_or(usize::MAX)));
+    if let Some(generator) = generated(&call) {
+        return Ok(number(usize::try_from(generator.files.count()).unwrap_or(usize::MAX)));
     }
     call.in_component(|database, path| {
         number(database.component(path).map_or(0, |component| component.files().len()))

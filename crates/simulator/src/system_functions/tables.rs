@@ -7,10 +7,13 @@ use crate::value::{Document, Value};
 
 /// `cli/tables`: the names of the user tables.
 pub(super) fn list(call: Call<'_>) -> Result<Value, String> {
-    let names = call.in_component(|database, path| {
-        let component = database.component(path);
-        component
-            .map_or_else(Vec::new, |component| component.tables().map(|(name, _)| name.to_owned()).collect())
+    let generator = call.state.generator();
+    let names = call.in_component(|database, path| match &generator {
+        Some(generator) => generator.tables().into_iter().map(|(name, _)| name).collect(),
+        None => {
+            let tables = database.component(path).into_iter().flat_map(Component::tables);
+            tables.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        }
     })?;
     pages::page(&call, &names, |name| Value::object([("name", name.clone().into())]))
 }
@@ -18,8 +21,13 @@ pub(super) fn list(call: Call<'_>) -> Result<Value, String> {
 /// `tableSize`: how many documents a user table has; 0 where there is none.
 pub(super) fn size(call: Call<'_>) -> Result<Value, String> {
     let name = call.text("tableName")?;
-    call.in_component(|database, path| {
-        number(database.table(path, name).map_or(0, |table| table.documents.len()))
+    let generator = call.state.generator();
+    call.in_component(|database, path| match &generator {
+        Some(generator) => {
+            let count = generator.documents_of(path, name).unwrap_or(0);
+            number(usize::try_from(count).unwrap_or(usize::MAX))
+        }
+        None => number(database.table(path, name).map_or(0, |table| table.documents.len())),
     })
 }
 
@@ -33,10 +41,13 @@ pub(super) fn size_of_all(call: Call<'_>) -> Result<Value, String> {
 
 /// `getTableMapping`: names by table number.
 pub(super) fn mapping(call: Call<'_>) -> Result<Value, String> {
+    let generator = call.state.generator();
     call.in_component(|database, path| {
         let tables = database.component(path).into_iter().flat_map(Component::tables);
         let mut names: Document =
             tables.map(|(name, table)| (table.number.to_string(), name.into())).collect();
+        let generated = generator.iter().flat_map(|generator| generator.tables());
+        names.extend(generated.map(|(name, number)| (number.to_string(), name.into())));
         names.insert(STORAGE_TABLE_NUMBER.to_string(), "_file_storage".into());
         Value::Object(names)
     })

@@ -11,7 +11,9 @@ mod wire;
 use std::time::Duration;
 
 use convault_core::Secret;
-use convault_simulator::{Database, Fault, FaultKind, RunningSimulator, Simulator, SimulatorConfig, Value};
+use convault_simulator::{
+    Data, Database, Fault, FaultKind, GeneratorConfig, RunningSimulator, Simulator, SimulatorConfig, Value,
+};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -324,5 +326,38 @@ async fn a_file_that_is_not_what_its_row_says_fails_the_import() {
     let (_, row) = client.import(zip_arguments("replaceAll"), &zip).await;
     let message = row["state"]["error_message"].as_str().unwrap();
     assert!(message.contains("Sha256 mismatch"), "{message}");
+    simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_is_made_up_is_counted_and_gives_way_as_a_whole() {
+    let data = Data::Generated(GeneratorConfig {
+        seed: 1,
+        tables: 2,
+        documents: 30,
+        document_bytes: 200,
+        files: 3,
+        file_bytes: 100,
+        components: 1,
+    });
+    let config = SimulatorConfig { data, ..SimulatorConfig::new(Secret::new(KEY)) };
+    let simulator = Simulator::start(config).await.unwrap();
+    let client = Client { address: simulator.address(), key: KEY.to_owned() };
+    let components = client.query("_system/frontend/components:list", json!({})).await;
+    let one = components.as_array().unwrap().iter().find(|row| row["path"] == "component1").unwrap();
+    let size = json!({ "tableName": "table2", "componentId": one["id"] });
+    assert_eq!(client.query("_system/frontend/tableSize", size).await, 30.0);
+    let zip = client.export().await;
+    let (_, row) = client.import(zip_arguments("requireEmpty"), &zip).await;
+    assert!(row["state"]["error_message"].as_str().unwrap().contains("already exists"), "{row}");
+    let (_, row) = client.import(zip_arguments("append"), &zip).await;
+    assert_eq!(row["state"]["state"], "failed", "{row}");
+    let id = client.upload(zip_arguments("replaceAll"), &zip).await;
+    let row = client.settle(&id).await;
+    let message = row["state"]["message_to_confirm"].as_str().unwrap();
+    assert!(message.contains("30 of 30") && message.contains("3 of 3 files"), "{message}");
+    client.replace_all(&zip).await;
+    assert_eq!(simulator.snapshot().document_count(), 120);
+    assert_eq!(names(&client.export().await).len(), names(&zip).len());
     simulator.stop().await;
 }
