@@ -33,6 +33,9 @@ pub(crate) struct Simulate {
     /// Have about so many percent of the stored files replaced by others since a server with the same numbers
     #[arg(long, value_name = "PERCENT", default_value_t = 0)]
     pub(crate) changed_files: u64,
+    /// Have the generated document of this id deleted since a server with the same numbers; may be repeated
+    #[arg(long = "deleted-document", value_name = "ID")]
+    pub(crate) deleted_documents: Vec<String>,
     /// Components beside the root
     #[arg(long)]
     pub(crate) components: Option<u32>,

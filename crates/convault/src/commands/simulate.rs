@@ -32,6 +32,7 @@ pub(crate) async fn simulate(surroundings: &Surroundings, simulate: Simulate) ->
         listen: simulate.listen,
         data: data(&simulate),
         changed_files_percent: simulate.changed_files,
+        deleted_documents: simulate.deleted_documents.iter().cloned().collect(),
         faults: faults.clone(),
         export_time: EXPORT_TIME,
         clock: Arc::new(SystemClock),
