@@ -18,7 +18,7 @@ mod search;
 pub use add::{Added, ErasureRequest, add_erasure};
 pub use certify::{SealedCertificate, certify, seal_certificate};
 pub use check::{CertificateCheck, CheckedCopy, check_certificate};
-pub use complete::{Completed, complete_ledger};
+pub use complete::{Completed, complete_ledger, tend_ledger};
 pub use ledger::{Ledger, LedgerKeys, read_ledger};
 pub use rewrite::{Rewrite, Rewriting, RewrittenSnapshot, plan_rewrite, rewrite};
 pub use search::{ErasureLimits, Found, erased, search_erased};

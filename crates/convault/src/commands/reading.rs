@@ -40,7 +40,7 @@ pub(crate) async fn reading(
 
 /// What is done to the content of one snapshot on its way out: what was erased is held back, unless somebody typed that it
 /// is not; and what the flags say.
-pub(crate) async fn rules_of(
+async fn rules_of(
     settings: &Settings,
     found: &Found,
     identities: Option<&Identities>,

@@ -1,5 +1,7 @@
 //! Several snapshots of one deployment, and what is told of having looked into one.
 
+use std::collections::BTreeMap;
+
 use convault_archive::encryption::Identities;
 use convault_core::{Clock as _, DeploymentName, DestinationName, SystemClock};
 use convault_jobs::{FolderState, Looked, Rules};
@@ -9,7 +11,8 @@ use jiff::Timestamp;
 use super::{
     Surroundings,
     choose::{Found, chosen_deployments, chosen_destinations},
-    reading::rules_of,
+    erasures::Erasures,
+    reading::rules,
 };
 use crate::{
     arguments::Leaving,
@@ -20,6 +23,8 @@ use crate::{
 /// Snapshots of one deployment, each once, in the destination that has it best; the oldest first.
 pub(crate) struct Snapshots {
     settings: Settings,
+    /// Who is to be forgotten, by the ledger of each destination that one of them lies in: read once.
+    erasures: BTreeMap<DestinationName, Erasures>,
     /// Whoever is here to open them.
     pub(crate) identities: Option<Identities>,
     pub(crate) found: Vec<Found>,
@@ -68,12 +73,27 @@ impl Snapshots {
             return Err(ExitWith(Exit::NotFound, text).into());
         }
         found.sort_by_key(|found| found.folder.snapshot().map(|snapshot| snapshot.manifest.snapshot_ts_ns));
-        Ok(Self { settings, identities, found })
+        let mut erasures = BTreeMap::new();
+        for one in &found {
+            let name = one.destination.store.destination();
+            if !erasures.contains_key(name) {
+                let (there, include) = (&one.destination, leaving.include_erased);
+                let read = Erasures::read(&settings, there, deployment, identities.as_ref(), include).await?;
+                erasures.insert(name.clone(), read);
+            }
+        }
+        Ok(Self { settings, erasures, identities, found })
     }
 
     /// What is done to the content of one of them on its way out.
     pub(crate) async fn rules(&self, found: &Found, leaving: &Leaving) -> anyhow::Result<Rules> {
-        rules_of(&self.settings, found, self.identities.as_ref(), leaving).await
+        let mut rules = rules(&self.settings, &found.deployment, leaving)?;
+        let erasures = self.erasures.get(found.destination.store.destination());
+        if let (Some(erasures), Some(snapshot)) = (erasures, found.folder.snapshot()) {
+            let identities = self.identities.as_ref();
+            rules.erased = erasures.of_snapshot(&found.destination, &snapshot.manifest, identities).await?;
+        }
+        Ok(rules)
     }
 }
 

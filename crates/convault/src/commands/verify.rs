@@ -55,6 +55,14 @@ pub(crate) async fn verify(surroundings: &Surroundings, verify: Verify) -> anyho
             }
         }
     }
+    if proving {
+        let everywhere = chosen_destinations(&settings, None, None)?;
+        for deployment in chosen_deployments(&settings, verify.deployment.as_ref()) {
+            for text in convault_jobs::erasure::tend_ledger(&deployment, &everywhere).await {
+                print::note(&format!("warning: {text}"));
+            }
+        }
+    }
     progress.clear();
     tell(surroundings, &all);
     exit(&verify, &all, failed)

@@ -51,7 +51,7 @@ pub(crate) fn drill<'a>(drill: &DrillSettings, parts: DrillParts<'a>) -> anyhow:
         everywhere: parts.everywhere,
         identities: parts.identities,
         ledger_keys: LedgerKeys { identities: parts.identities.cloned(), names },
-        erasure_limits: ErasureLimits::default(),
+        erasure_limits: ErasureLimits { max_erased_ids: settings.erasure.max_erased_ids as usize },
         quiet: automations.cloned().collect(),
         scratch: scratch(drill, parts.clock)?,
         sources: settings.deployments.iter().map(source).collect(),

@@ -30,12 +30,24 @@ impl Worker {
         let verified = async {
             let report = convault_jobs::verify(destination, &task.deployment, &[], depth, context).await?;
             warnings.extend(prove(destination, task, &report, context).await?);
+            for text in self.tend_ledger(task).await {
+                context.warning(text.clone());
+                warnings.push(text);
+            }
             Ok(report)
         };
         match verified.await {
             Ok(report) => RunRecord { warnings, ..record(task, &report, running, context) },
             Err(error) => failed(running, &why_stopped(error, context), context),
         }
+    }
+}
+
+impl Worker {
+    /// Brings entries of the erasure ledger where they are missing, as far as that takes no key.
+    async fn tend_ledger(&self, task: &VerifyTask) -> Vec<String> {
+        let all: Vec<Destination> = self.destinations.values().cloned().collect();
+        convault_jobs::erasure::tend_ledger(&task.deployment, &all).await
     }
 }
 

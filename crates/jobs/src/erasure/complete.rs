@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use convault_core::{DeploymentName, DestinationName, Layout, LedgerEntry, PutMode, chain_fault};
+use futures::TryStreamExt as _;
 
 use crate::{
     Destination, JobError, RunContext,
@@ -174,6 +175,20 @@ pub(crate) async fn complete_by_copy(
         }
     }
     (newest, told)
+}
+
+/// Brings the ledger to every destination that holds anything of a deployment, as far as that takes no key. Gives what a
+/// person has to know: a sentence each.
+pub async fn tend_ledger(deployment: &DeploymentName, destinations: &[Destination]) -> Vec<String> {
+    let prefix = Layout::new(deployment.clone()).deployment_prefix();
+    let mut holding = Vec::new();
+    for destination in destinations {
+        // One that does not answer is told by whoever looks for more there.
+        if let Ok(Some(_)) = destination.store.list(&prefix).try_next().await {
+            holding.push(destination);
+        }
+    }
+    complete_by_copy(deployment, &holding).await.1
 }
 
 async fn copy_one(
