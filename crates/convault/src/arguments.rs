@@ -31,7 +31,7 @@ pub(crate) use self::{
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 wrong arguments · 3 stored, but not in every destination · 4 stored, but suspect \
 · 5 what is stored is damaged · 6 no such snapshot or job · 7 stopped before it was done · 8 the erasure ledger is \
-not whole · 9 refused, nothing was touched · 69 the daemon cannot be reached · 78 the settings are wrong";
+not whole · 9 refused, nothing was touched · 10 a drill was not passed · 69 the daemon cannot be reached · 78 the settings are wrong";
 
 /// Off-platform, proven backups of Convex deployments.
 #[derive(Debug, Parser)]
