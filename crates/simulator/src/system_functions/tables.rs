@@ -8,12 +8,12 @@ use crate::value::{Document, Value};
 /// `cli/tables`: the names of the user tables.
 pub(super) fn list(call: Call<'_>) -> Result<Value, String> {
     let generator = call.state.generator();
-    let names = call.in_component(|database, path| match &generator {
-        Some(generator) => generator.tables().into_iter().map(|(name, _)| name).collect(),
-        None => {
-            let tables = database.component(path).into_iter().flat_map(Component::tables);
-            tables.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    let names: Vec<String> = call.in_component(|database, path| {
+        if let Some(generator) = &generator {
+            return generator.tables().into_iter().map(|(name, _)| name).collect();
         }
+        let tables = database.component(path).into_iter().flat_map(Component::tables);
+        tables.map(|(name, _)| name.to_owned()).collect()
     })?;
     pages::page(&call, &names, |name| Value::object([("name", name.clone().into())]))
 }
@@ -22,12 +22,12 @@ pub(super) fn list(call: Call<'_>) -> Result<Value, String> {
 pub(super) fn size(call: Call<'_>) -> Result<Value, String> {
     let name = call.text("tableName")?;
     let generator = call.state.generator();
-    call.in_component(|database, path| match &generator {
-        Some(generator) => {
+    call.in_component(|database, path| {
+        if let Some(generator) = &generator {
             let count = generator.documents_of(path, name).unwrap_or(0);
-            number(usize::try_from(count).unwrap_or(usize::MAX))
+            return number(usize::try_from(count).unwrap_or(usize::MAX));
         }
-        None => number(database.table(path, name).map_or(0, |table| table.documents.len())),
+        number(database.table(path, name).map_or(0, |table| table.documents.len()))
     })
 }
 
