@@ -19,7 +19,7 @@ const MOST_COLUMNS: usize = 10_000;
 pub struct Columns {
     table: String,
     flat: bool,
-    columns: BTreeMap<FieldPath, Column>,
+    found: BTreeMap<FieldPath, Column>,
     records: BTreeMap<FieldPath, RecordFacts>,
     maps: BTreeSet<FieldPath>,
     documents: u64,
@@ -44,7 +44,7 @@ impl Columns {
         Self {
             table: table.into(),
             flat,
-            columns: BTreeMap::new(),
+            found: BTreeMap::new(),
             records: BTreeMap::new(),
             maps: BTreeSet::new(),
             documents: 0,
@@ -64,10 +64,10 @@ impl Columns {
         }
         for (path, kind) in found {
             if self.admits(&path) {
-                *self.columns.entry(path).or_default().types.entry(kind).or_default() += 1;
+                *self.found.entry(path).or_default().types.entry(kind).or_default() += 1;
             }
         }
-        if self.columns.len() > MOST_COLUMNS {
+        if self.found.len() > MOST_COLUMNS {
             return Err(JobError::TooManyColumns { table: self.table.clone(), most: MOST_COLUMNS });
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Columns {
         if (1..path.0.len()).any(|length| self.maps.contains(&ancestor(length))) {
             return false;
         }
-        let is_known = self.columns.contains_key(path) || self.records.contains_key(path);
+        let is_known = self.found.contains_key(path) || self.records.contains_key(path);
         if path.0.len() == 1 || is_known {
             return true;
         }
@@ -96,10 +96,10 @@ impl Columns {
     /// What was taken for a record becomes one column.
     fn make_map(&mut self, path: FieldPath) {
         let is_inside = |other: &FieldPath| other.0.len() > path.0.len() && other.0.starts_with(&path.0);
-        self.columns.retain(|other, _| !is_inside(other));
+        self.found.retain(|other, _| !is_inside(other));
         let seen = self.records.get(&path).map_or(0, |record| record.seen);
         self.records.retain(|other, _| *other != path && !is_inside(other));
-        *self.columns.entry(path.clone()).or_default().types.entry("object").or_default() += seen;
+        *self.found.entry(path.clone()).or_default().types.entry("object").or_default() += seen;
         self.maps.insert(path);
     }
 
@@ -131,7 +131,7 @@ impl Columns {
             [name] if name == "_creationTime" => 1,
             _ => 2,
         };
-        let mut all: Vec<_> = self.columns.iter().collect();
+        let mut all: Vec<_> = self.found.iter().collect();
         all.sort_by_key(|(path, _)| rank(path));
         all.into_iter()
     }

@@ -41,11 +41,11 @@ pub async fn hand_over(
         })
         .await?;
         let (back, documents) = lines(content, table, wanted, receiver, context).await?;
-        receiver = blocking(back, |receiver| receiver.end()).await?;
+        receiver = blocking(back, Receiver::end).await?;
         handed.push((table.clone(), documents));
     }
     let finished = tokio::task::spawn_blocking(move || receiver.finish()).await;
-    Ok(HandedOver { made: finished.map_err(bug)??, tables: handed })
+    Ok(HandedOver { made: finished.map_err(|error| bug(&error))??, tables: handed })
 }
 
 async fn columns(
@@ -100,9 +100,9 @@ async fn blocking(
     work: impl FnOnce(&mut dyn Receiver) -> Result<(), JobError> + Send + 'static,
 ) -> Result<Box<dyn Receiver>, JobError> {
     let done = tokio::task::spawn_blocking(move || work(receiver.as_mut()).map(|()| receiver)).await;
-    done.map_err(bug)?
+    done.map_err(|error| bug(&error))?
 }
 
-fn bug(error: tokio::task::JoinError) -> JobError {
+fn bug(error: &tokio::task::JoinError) -> JobError {
     JobError::Bug(error.to_string())
 }

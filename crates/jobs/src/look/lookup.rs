@@ -87,7 +87,7 @@ fn listed(line: &[u8]) -> Option<(String, u32)> {
             ("id", Token::Int64(text)) => number = text.parse().ok(),
             // Any JSON number will do for an import, so it does here.
             ("id", Token::Float64(text)) => {
-                number = text.strip_suffix(".0").and_then(|text| text.parse().ok())
+                number = text.strip_suffix(".0").and_then(|text| text.parse().ok());
             }
             _ => {}
         }

@@ -117,9 +117,10 @@ fn equals(raw: &[u8], value: &str) -> bool {
         None => false,
         Some(Token::Null | Token::Boolean(_)) => raw == value.as_bytes(),
         Some(Token::Int64(text) | Token::Float64(text)) => same_number(text, value),
-        Some(Token::Special(number)) => {
-            value.parse::<f64>().is_ok_and(|value| value == number || value.is_nan() && number.is_nan())
-        }
+        // NaN and the infinities have one spelling each.
+        Some(Token::Special(number)) => value
+            .parse::<f64>()
+            .is_ok_and(|value| value.total_cmp(&number).is_eq() || value.is_nan() && number.is_nan()),
         Some(Token::Text(text)) => {
             text == value || serde_json::from_str::<String>(value).is_ok_and(|value| value == text)
         }

@@ -201,7 +201,7 @@ impl Recovery<'_, '_> {
         let (most, most_bytes) = ONE_TRANSACTION;
         let bytes: usize = bring.values().map(Bytes::len).sum();
         if changed == 0 && bring.len() <= most && bytes <= most_bytes {
-            let feed = self.feed(table, Back::Documents(&bring), None, bytes as u64);
+            let feed = Self::feed(table, Back::Documents(&bring), None, bytes as u64);
             let prepared = self.prepared(&feed, ImportMode::Append).await?;
             match self.held.perform(prepared, async || Ok(())).await {
                 Ok(_) => return Ok(told(Way::Append)),
@@ -215,13 +215,12 @@ impl Recovery<'_, '_> {
             }
         }
         let live_bytes = self.live_bytes(table).await?;
-        let feed = self.feed(table, Back::Documents(&bring), self.live, live_bytes + bytes as u64);
+        let feed = Self::feed(table, Back::Documents(&bring), self.live, live_bytes + bytes as u64);
         self.replace(table, &feed).await?;
         Ok(told(Way::Rewrite))
     }
 
     fn feed<'f>(
-        &self,
         table: &'f TableRef,
         back: Back<'f>,
         live: Option<&'f Content<'f>>,
@@ -312,7 +311,7 @@ impl Recovery<'_, '_> {
             ))
         })?;
         let new = patched(live, stored, &self.chosen.fields);
-        let new = new.ok_or_else(|| {
+        let new = new.map_err(|_| {
             refused(format!("what is an object on the way to a field is none in {id} as it is there now"))
         })?;
         Ok(Bytes::from(new))
@@ -374,12 +373,12 @@ impl Recovery<'_, '_> {
         if !files.is_empty() {
             let feed = FilesFeed { content: self.content, files: &files, largest_bytes };
             let prepared = self.prepared(&feed, ImportMode::Append).await?;
-            self.held.perform(prepared, async || Ok(())).await.map_err(|error| self.of_files(error))?;
+            self.held.perform(prepared, async || Ok(())).await.map_err(Self::of_files)?;
         }
         Ok(tables.into_values().collect())
     }
 
-    fn of_files(&self, error: JobError) -> JobError {
+    fn of_files(error: JobError) -> JobError {
         match error {
             JobError::Import { target, what } => JobError::Import {
                 target,

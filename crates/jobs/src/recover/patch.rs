@@ -2,13 +2,17 @@
 
 use crate::look::{FieldPath, members};
 
+/// Something on the way to a field is no object.
+#[derive(Debug)]
+pub(crate) struct NoObject;
+
 /// The object in `raw` with the field at `path` as it is in `value`; without it, where that is `None`. Objects on the way
-/// that are not there are made. `None` where something on the way is no object.
-pub(crate) fn with_field(raw: &str, path: &[String], value: Option<&str>) -> Option<String> {
-    let (name, rest) = path.split_first()?;
+/// that are not there are made.
+fn with_field(raw: &str, path: &[String], value: Option<&str>) -> Result<String, NoObject> {
+    let (name, rest) = path.split_first().ok_or(NoObject)?;
     let mut parts: Vec<(String, String)> = Vec::new();
     let mut was_there = false;
-    for (key, old) in members(raw.as_bytes())? {
+    for (key, old) in members(raw.as_bytes()).ok_or(NoObject)? {
         if key != *name {
             parts.push((key.into_owned(), old.to_owned()));
             continue;
@@ -23,32 +27,32 @@ pub(crate) fn with_field(raw: &str, path: &[String], value: Option<&str>) -> Opt
         let at = parts.iter().position(|(key, _)| key > name).unwrap_or(parts.len());
         parts.insert(at, (name.clone(), new));
     }
-    let quoted = |key: &str| serde_json::to_string(key).ok();
-    let written: Option<Vec<String>> =
-        parts.iter().map(|(key, value)| Some([&quoted(key)?, ":", value].concat())).collect();
-    Some(format!("{{{}}}", written?.join(",")))
+    let quoted = |key: &str| serde_json::to_string(key).map_err(|_| NoObject);
+    let written: Result<Vec<String>, NoObject> =
+        parts.iter().map(|(key, value)| Ok([&quoted(key)?, ":", value].concat())).collect();
+    Ok(format!("{{{}}}", written?.join(",")))
 }
 
 /// What a member becomes; nothing, where it goes.
-fn inner(old: Option<&str>, rest: &[String], value: Option<&str>) -> Option<Option<String>> {
+fn inner(old: Option<&str>, rest: &[String], value: Option<&str>) -> Result<Option<String>, NoObject> {
     match (rest.is_empty(), old, value) {
-        (true, _, value) => Some(value.map(str::to_owned)),
-        (false, None, None) => Some(None),
+        (true, _, value) => Ok(value.map(str::to_owned)),
+        (false, None, None) => Ok(None),
         (false, old, value) => with_field(old.unwrap_or("{}"), rest, value).map(Some),
     }
 }
 
 /// The live document with these fields as the stored one has them.
-pub(crate) fn patched(live: &[u8], stored: &[u8], fields: &[FieldPath]) -> Option<String> {
-    let mut text = std::str::from_utf8(live).ok()?.to_owned();
+pub(crate) fn patched(live: &[u8], stored: &[u8], fields: &[FieldPath]) -> Result<String, NoObject> {
+    let mut text = std::str::from_utf8(live).map_err(|_| NoObject)?.to_owned();
     for field in fields {
         text = with_field(&text, &field.0, field.value(stored))?;
     }
-    Some(text)
+    Ok(text)
 }
 
 /// The stored document with nothing but its id and these fields.
-pub(crate) fn reduced(stored: &[u8], fields: &[FieldPath]) -> Option<String> {
+pub(crate) fn reduced(stored: &[u8], fields: &[FieldPath]) -> Result<String, NoObject> {
     let id = FieldPath(vec!["_id".to_owned()]);
     let mut text = "{}".to_owned();
     for field in std::iter::once(&id).chain(fields) {
@@ -56,7 +60,7 @@ pub(crate) fn reduced(stored: &[u8], fields: &[FieldPath]) -> Option<String> {
             text = with_field(&text, &field.0, Some(value))?;
         }
     }
-    Some(text)
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -81,7 +85,7 @@ mod tests {
         assert_eq!(of(&["extra"]), LIVE.replace("\"extra\":-0.0,", ""));
         assert_eq!(of(&["note"]), LIVE.replace(":5}", ":5,\"note\":\"x\"}"));
         assert_eq!(of(&["missing.deep"]), LIVE);
-        assert_eq!(patched(br#"{"_id":"a","n":1}"#, br#"{"_id":"a","n":{"x":1}}"#, &paths(&["n.x"])), None);
+        assert!(patched(br#"{"_id":"a","n":1}"#, br#"{"_id":"a","n":{"x":1}}"#, &paths(&["n.x"])).is_err());
     }
 
     #[test]

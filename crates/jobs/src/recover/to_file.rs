@@ -64,7 +64,7 @@ fn shown(chosen: &Chosen, table: &TableRef, line: &Bytes) -> Bytes {
     if chosen.fields.is_empty() || table.table == "_storage" {
         return line.clone();
     }
-    reduced(line, &chosen.fields).map_or_else(|| line.clone(), Bytes::from)
+    reduced(line, &chosen.fields).map_or_else(|_| line.clone(), Bytes::from)
 }
 
 /// Writes the stored files. Gives their rows with their components.
