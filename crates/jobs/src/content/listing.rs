@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// So many rows are held and sorted at once. The list is read once more for each further lot.
-const ROWS: u64 = 50_000;
+const ROWS: u64 = 40_000;
 /// Rows are counted by so much of the beginnings of their ids.
 const KEY_CHARS: usize = 6;
 

@@ -1,5 +1,7 @@
 //! Each verb over destinations in memory that fail on demand, fed by exports made of bytes.
 
+#![allow(clippy::similar_names, reason = "content leaves in a context: both words are those of the field")]
+
 #[cfg(test)]
 mod backup;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use convault_archive::NamesKey;
 use convault_core::{Mask, MaskWith, TableRef};
 use convault_jobs::{RuleCounts, Rules, Selected};
 
-use super::world::{Document, Table, World, prefix};
+use super::world::{Document, MadeTable, World, prefix};
 
 /// What should come out.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Expected {
             let tables = world.tables.iter().filter(|table| table.table.component == component);
             let listed: String = tables
                 .filter(|table| takes(rules, component, &table.table.table))
-                .map(Table::listed)
+                .map(MadeTable::listed)
                 .collect();
             let whole = rules
                 .only
@@ -54,7 +54,7 @@ impl Expected {
         expected
     }
 
-    fn table(&mut self, table: &Table, rules: &Rules) {
+    fn table(&mut self, table: &MadeTable, rules: &Rules) {
         let TableRef { component, table: name } = &table.table;
         if !takes(rules, component, name) {
             return;

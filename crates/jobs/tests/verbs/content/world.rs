@@ -26,12 +26,12 @@ impl Random {
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) tables: Vec<Table>,
+    pub(super) tables: Vec<MadeTable>,
     pub(super) files: Vec<File>,
 }
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct MadeTable {
     pub(super) table: TableRef,
     number: u64,
     pub(super) is_old: bool,
@@ -74,7 +74,7 @@ fn id(table_number: u64, random: &mut Random) -> String {
         second = second.wrapping_add(first);
     }
     bytes.extend([first, second]);
-    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits = bytes.iter().map(|byte| format!("{byte:08b}")).collect::<Vec<_>>().concat();
     let digits = bits.as_bytes().chunks(5).map(|digit| {
         let digit = format!("{:0<5}", std::str::from_utf8(digit).unwrap());
         char::from(ALPHABET[usize::from_str_radix(&digit, 2).unwrap()])
@@ -115,7 +115,7 @@ impl World {
                 });
             }
             documents.sort_by(|one, two| one.id.cmp(&two.id));
-            Table {
+            MadeTable {
                 table: TableRef::new(*component, *name),
                 number,
                 is_old: false,
@@ -146,7 +146,7 @@ impl World {
         let mut entries = vec![("README.md".to_owned(), "A backup.\n".to_owned())];
         for component in Self::components() {
             let tables = self.tables.iter().filter(|table| table.table.component == component);
-            let listed = tables.map(Table::listed).collect();
+            let listed = tables.map(MadeTable::listed).collect();
             entries.push((format!("{}_tables/documents.jsonl", prefix(component)), listed));
         }
         for table in &self.tables {
@@ -175,10 +175,11 @@ impl World {
 }
 
 pub(super) fn prefix(component: &str) -> String {
-    component.split('/').filter(|name| !name.is_empty()).map(|name| format!("_components/{name}/")).collect()
+    let names = component.split('/').filter(|name| !name.is_empty());
+    names.map(|name| format!("_components/{name}/")).collect::<Vec<_>>().concat()
 }
 
-impl Table {
+impl MadeTable {
     pub(super) fn listed(&self) -> String {
         format!("{{\"name\":\"{}\",\"id\":{}}}\n", self.table.table, self.number)
     }
@@ -193,7 +194,7 @@ impl Table {
         if !self.is_old {
             return "\"uniform\"\n".to_owned();
         }
-        let overrides = self.documents.iter().map(|document| document.shape());
+        let overrides = self.documents.iter().map(Document::shape);
         "\"{\\\"n\\\": int64}\"\n".to_owned() + &overrides.collect::<String>()
     }
 }
