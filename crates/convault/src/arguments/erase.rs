@@ -8,6 +8,7 @@ use convault_core::{Cascade, DeploymentName, DestinationName, FieldPath, TableRe
 use super::{IdentityFile, parse_reason};
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Erase {
     /// The deployment; may be left out where there is one
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! `convault show ID`: everything a manifest says, and what was said of the snapshot since.
 
-use convault_core::{FilesMode, Layout, Manifest, Mark, MarkKind, TableNames, Verdict};
+use convault_core::{FilesMode, Layout, Manifest, Mark, MarkKind, Rewritten, TableNames, Verdict};
 use convault_jobs::{FolderState, Snapshot, is_storage_name};
 use serde_json::{Value, json};
 
@@ -119,7 +119,16 @@ fn of_snapshot(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
             "written anew",
             manifest.reencrypted_from.as_ref().map(|old| format!("from {old}")).unwrap_or_default(),
         ),
+        (
+            "erasures",
+            if manifest.erasure > 0 { format!("{} entries then", manifest.erasure) } else { String::new() },
+        ),
     ];
+    lines.extend(manifest.rewritten_from.iter().map(|old| {
+        let Rewritten { id, reason, documents, files, .. } = old;
+        let text = format!("in place of {id}, without {documents} document(s) and {files} file(s): {reason}");
+        ("written anew", text)
+    }));
     lines.extend(manifest.recipients.iter().map(|recipient| ("encrypted to", recipient.clone())));
     if let Verdict::Suspect { problems } = &manifest.verdict {
         for problem in problems {

@@ -132,7 +132,7 @@ fn entries(zip: &[u8]) -> String {
     for at in 0..archive.len() {
         let mut entry = archive.by_index(at).unwrap();
         let name = entry.name().unwrap().into_owned();
-        all.push_str(&format!("\n{name}\n"));
+        all.extend(["\n", name.as_str(), "\n"]);
         entry.read_to_string(&mut all).unwrap();
     }
     all
@@ -312,8 +312,7 @@ async fn whatever_is_wrong_with_the_ledger_refuses_to_read_and_says_where_a_whol
 async fn nobody_can_add_to_the_ledger_without_its_keys() {
     let reader = Reader::new();
     let store = memory("shelf");
-    let (signer, secret) = SigningKey::generate();
-    drop(signer);
+    let (_, secret) = SigningKey::generate();
     let trust = || {
         Trust::new(
             Some(SigningKey::parse(&secret).unwrap()),
@@ -428,10 +427,10 @@ async fn a_shared_file_is_left_out_of_list_and_refs_unless_another_has_the_same_
         let keys = keys(&reader);
         let mut rows = files(5);
         // The first two have the same content.
-        let content = rows[0].1.clone();
+        let same = rows[0].1.clone();
         rows[1].0.sha256 = rows[0].0.sha256;
         rows[1].0.size_bytes = rows[0].0.size_bytes;
-        rows[1].1 = content;
+        rows[1].1 = same;
         let source = Files::of(rows.clone());
         let record =
             convault_jobs::backup(&shared_job(), &source, std::slice::from_ref(&to), &Run::new().context)

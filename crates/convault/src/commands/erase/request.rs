@@ -50,11 +50,12 @@ fn read(bench: &Bench<'_>, wish: &Erase) -> anyhow::Result<ErasureRequest> {
         };
         read.with_context(|| format!("cannot read {}", file.display()))?;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            match line.contains('=') {
-                true => values.push(parse_value(line).map_err(|why| {
+            if line.contains('=') {
+                values.push(parse_value(line).map_err(|why| {
                     ExitWith(Exit::Arguments, format!("{}: a line is no NAME=VALUE: {why}", file.display()))
-                })?),
-                false => ids.push(line.to_owned()),
+                })?);
+            } else {
+                ids.push(line.to_owned());
             }
         }
     }
