@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: any idea of a backup, waiting, polling, retries and the WebSocket.
 
+mod address;
 mod code;
 mod deployment;
 mod environment;
