@@ -20,14 +20,14 @@ const FAILURES_SHOWN: usize = 40;
 /// The page as HTML. `place` is where the proof lies.
 pub fn drill_report_html(proof: &DrillProof, place: &str) -> String {
     let (class, verdict) = verdict(proof);
-    let facts: String = facts(proof, place)
-        .iter()
-        .map(|(name, value)| format!("<tr><th>{}</th><td>{}</td></tr>", Escaped(name), Escaped(value)))
-        .collect();
-    let figures: String = figures(proof)
-        .iter()
-        .map(|(value, words)| format!("<div><b>{}</b><span>{}</span></div>", Escaped(value), Escaped(words)))
-        .collect();
+    let row = |(name, value): &(&str, String)| {
+        format!("<tr><th>{}</th><td>{}</td></tr>", Escaped(name), Escaped(value))
+    };
+    let facts = facts(proof, place).iter().map(row).collect::<Vec<_>>().concat();
+    let figure = |(value, words): &(String, String)| {
+        format!("<div><b>{}</b><span>{}</span></div>", Escaped(value), Escaped(words))
+    };
+    let figures = figures(proof).iter().map(figure).collect::<Vec<_>>().concat();
     let mut body = String::new();
     if !proof.failures.is_empty() {
         body.push_str("<h2>What was not as it should be</h2><ul class=\"bad\">");
@@ -118,7 +118,9 @@ pub fn drill_report_text(proof: &DrillProof, place: &str) -> String {
     if !proof.failures.is_empty() {
         line("");
         line("What was not as it should be:");
-        failures(proof).iter().for_each(|failure| line(&format!("  - {failure}")));
+        for failure in failures(proof) {
+            line(&format!("  - {failure}"));
+        }
     }
     line("");
     line("What was checked:");
@@ -142,7 +144,9 @@ pub fn drill_report_text(proof: &DrillProof, place: &str) -> String {
         let counted = table.counted.map_or("–".to_owned(), count);
         line(&format!("  {}: {}, {counted}, {}", table_name(table), count(table.sent), table_words(table)));
     }
-    more_tables(proof, shown.len()).iter().for_each(|more| line(&format!("  {more}")));
+    if let Some(more) = more_tables(proof, shown.len()) {
+        line(&format!("  {more}"));
+    }
     for note in notes(proof) {
         line("");
         line(&note);

@@ -8,14 +8,15 @@ use convault_core::{DrillName, RunId};
 #[derive(Debug, Args)]
 pub(crate) struct Drill {
     /// The drill, as the settings name it
-    pub(crate) drill: DrillName,
+    #[arg(value_name = "DRILL")]
+    pub(crate) name: DrillName,
     /// Write a page about it for whoever has to know: FILE.html, to be read and printed, or FILE.txt; may be repeated
     #[arg(long, value_name = "FILE", value_parser = parse_report)]
     pub(crate) report: Vec<PathBuf>,
     /// Practise nothing: only tell about the newest drill that left a proof, or about the one of this run
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest", value_parser = parse_past)]
     pub(crate) past: Option<PastDrill>,
-    /// Make no drill: mark the scratch deployment (CONVAULT_SCRATCH), so that it may hold something when one begins.
+    /// Make no drill: mark the scratch deployment (`CONVAULT_SCRATCH`), so that it may hold something when one begins.
     /// Refused on anything that is, or may be, a deployment of the settings
     #[arg(long, conflicts_with_all = ["report", "past"])]
     pub(crate) prepare: bool,

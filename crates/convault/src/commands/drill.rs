@@ -27,17 +27,16 @@ pub(crate) async fn drill(surroundings: &Surroundings, drill: Drill) -> anyhow::
     if drill.prepare {
         return prepare(surroundings, &drill).await;
     }
-    let (exit, wanted) = match &drill.past {
-        Some(past) => (None, past.clone()),
-        None => {
-            let request = StartRequest::new(JobName::drill(&drill.drill), Verb::Drill);
-            let record = act(surroundings, request).await?;
-            let exit = tell(surroundings, &record, drill.report.is_empty());
-            if record.snapshot.is_none() || (drill.report.is_empty() && !surroundings.json) {
-                return Ok(exit);
-            }
-            (Some(exit), PastDrill::Run(record.id))
+    let (exit, wanted) = if let Some(past) = &drill.past {
+        (None, past.clone())
+    } else {
+        let request = StartRequest::new(JobName::drill(&drill.name), Verb::Drill);
+        let record = act(surroundings, request).await?;
+        let exit = tell(surroundings, &record, drill.report.is_empty());
+        if record.snapshot.is_none() || (drill.report.is_empty() && !surroundings.json) {
+            return Ok(exit);
         }
+        (Some(exit), PastDrill::Run(record.id))
     };
     let settings = surroundings.settings()?;
     let found = found(surroundings, &settings, settings_of(&settings, &drill)?, &wanted).await?;
@@ -54,8 +53,8 @@ pub(crate) async fn drill(surroundings: &Surroundings, drill: Drill) -> anyhow::
 }
 
 fn settings_of<'s>(settings: &'s Settings, drill: &Drill) -> anyhow::Result<&'s DrillSettings> {
-    settings.drill(&drill.drill).ok_or_else(|| {
-        let text = format!("there is no drill named {}", drill.drill);
+    settings.drill(&drill.name).ok_or_else(|| {
+        let text = format!("there is no drill named {}", drill.name);
         ExitWith(Exit::NotFound, text).into()
     })
 }
@@ -143,8 +142,8 @@ async fn revealed(
         let snapshot = snapshot.context("its snapshot is gone")?;
         let rules = Rules::default();
         let store = destination.store.as_ref();
-        let content = Content::new(store, &snapshot.manifest, identities.as_ref(), &rules, &context);
-        Ok::<_, anyhow::Error>((names.context("there is no names key")?, content.tables().await?))
+        let stored = Content::new(store, &snapshot.manifest, identities.as_ref(), &rules, &context);
+        Ok::<_, anyhow::Error>((names.context("there is no names key")?, stored.tables().await?))
     };
     match tables.await {
         Ok((names, tables)) => reveal_drill(proof, &names, &tables),

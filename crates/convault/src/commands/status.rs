@@ -1,8 +1,8 @@
 //! `convault status`: what the daemon knows.
 
 use convault_core::{
-    CoordinationStatus, DestinationStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome, Status,
-    VerifyStatus, WatchStatus,
+    CoordinationStatus, DestinationStatus, DrillStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome,
+    Status, VerifyStatus, WatchStatus,
 };
 use convault_settings::socket_path;
 
@@ -60,6 +60,12 @@ fn show(status: &Status) {
         let rows: Vec<Vec<String>> = status.watching.iter().map(|watch| watch_row(watch, status)).collect();
         print::table(&["WATCHING", "DEPLOYMENT", ">SECRETS", "CHANGED", "LAST LOOK", "NEXT"], &rows);
     }
+    if !status.drills.is_empty() {
+        let rows: Vec<Vec<String>> = status.drills.iter().map(|drill| drill_row(drill, status)).collect();
+        let heading =
+            ["DRILL", "DEPLOYMENT", "LAST PASSED", "LAST RUN", ">RESTORED AFTER", ">DATA AGE", "NEXT"];
+        print::table(&heading, &rows);
+    }
     for text in remarks(status) {
         print::line(&text);
     }
@@ -93,6 +99,16 @@ fn remarks(status: &Status) -> Vec<String> {
             remarks.push(format!("secrets of {}: {}", watch.job, run.message));
         }
     }
+    for drill in &status.drills {
+        let not_passed = |run: &&convault_core::RunRecord| run.outcome != Some(RunOutcome::Good);
+        if let Some(run) = drill.last_attempt.as_ref().filter(not_passed) {
+            remarks.push(format!("drill {}: {}", drill.drill, run.message));
+        }
+        let age = drill.last_passed.map(|at| status.now.duration_since(at).as_secs_f64());
+        if age.zip(drill.max_age_seconds).is_some_and(|(age, limit)| age > limit) {
+            remarks.push(format!("drill {}: none was passed within its max_age", drill.drill));
+        }
+    }
     remarks.extend(status.coordination.as_ref().map(coordination));
     remarks
 }
@@ -105,6 +121,21 @@ fn coordination(sharing: &CoordinationStatus) -> String {
         "shares the work by leases in {} as {}: holds {held}; {} runs left to others, {} leases lost",
         sharing.destination, sharing.instance, sharing.left_to_others, sharing.lost
     )
+}
+
+fn drill_row(drill: &DrillStatus, status: &Status) -> Vec<String> {
+    let ago = |at| format!("{} ago", print::distance(at, status.now));
+    let last = drill.last_attempt.as_ref().and_then(|run| run.finished.zip(run.outcome));
+    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0} s"));
+    vec![
+        drill.drill.to_string(),
+        drill.deployment.to_string(),
+        drill.last_passed.map_or_else(|| "never".to_owned(), ago),
+        last.map_or_else(|| "never".to_owned(), |(at, outcome)| format!("{}, {}", outcome.as_str(), ago(at))),
+        seconds(drill.restore_seconds),
+        seconds(drill.data_age_seconds),
+        drill.next_due.map_or_else(|| "-".to_owned(), |at| format!("in {}", print::distance(status.now, at))),
+    ]
 }
 
 fn watch_row(watch: &WatchStatus, status: &Status) -> Vec<String> {
