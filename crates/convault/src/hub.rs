@@ -338,6 +338,10 @@ fn fitting(request: StartRequest) -> Result<StartRequest, ControlError> {
         let text = "a job is no drill; the tasks of drills are named drill/NAME";
         return Err(ControlError::Other(text.to_owned()));
     }
+    if request.verb == Verb::Restore {
+        let text = "the daemon restores nothing; `convault restore` does";
+        return Err(ControlError::Other(text.to_owned()));
+    }
     if request.verb == Verb::Mirror {
         let text = "a job is no mirror; the tasks of mirrors are named mirror/NAME";
         return Err(ControlError::Other(text.to_owned()));

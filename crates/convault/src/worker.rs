@@ -149,9 +149,7 @@ impl Worker {
             (Task::Drill(task), _) => self.drill(task, running, context).await,
             (Task::Job(job), Verb::Prune) => self.prune(job, order, running, context).await,
             (Task::Job(job), Verb::Repair) => self.repair(job, order, running, context).await,
-            (Task::Job(job), Verb::Backup | Verb::Verify | Verb::Mirror | Verb::Watch | Verb::Drill) => {
-                self.back_up(job, order, context).boxed().await
-            }
+            (Task::Job(job), _) => self.back_up(job, order, context).boxed().await,
         };
         let reason = order.cancel.as_ref().and_then(convault_scheduler::Cancel::reason);
         if record.outcome == Some(RunOutcome::Cancelled) && reason == Some(CancelReason::Stopping) {

@@ -30,6 +30,9 @@ pub enum Verb {
     /// Practises a restore into a scratch deployment. Its record's `snapshot` is the one that was practised with, where the
     /// drill took place.
     Drill,
+    /// Brings a snapshot into a deployment; never a task of the daemon. Its record's `deployment` is the one that was
+    /// written to, and its `snapshot` the one that was restored.
+    Restore,
 }
 
 /// How a run ended.

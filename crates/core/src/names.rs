@@ -99,9 +99,9 @@ name! {
 }
 
 /// The name of the verify task of one deployment in one destination, `verify/offsite/crm`, of a mirror, `mirror/media`,
-/// of the look at a job's secrets, `watch/nightly`, or of a drill, `drill/weekly`.
+/// of the look at a job's secrets, `watch/nightly`, of a drill, `drill/weekly`, or of a restore, `restore/crm`.
 fn task(text: &str) -> Result<(), InvalidName> {
-    let prefixes = [MIRROR_TASK, WATCH_TASK, DRILL_TASK];
+    let prefixes = [MIRROR_TASK, WATCH_TASK, DRILL_TASK, RESTORE];
     if let Some(name) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)) {
         return check(name);
     }
@@ -116,6 +116,7 @@ const VERIFY_TASK: &str = "verify/";
 const MIRROR_TASK: &str = "mirror/";
 const WATCH_TASK: &str = "watch/";
 const DRILL_TASK: &str = "drill/";
+const RESTORE: &str = "restore/";
 
 impl JobName {
     /// The daemon's task of verifying what `destination` holds of `deployment`.
@@ -131,6 +132,11 @@ impl JobName {
     /// The daemon's task of looking whether the secrets of a job's deployment changed.
     pub fn watch(job: &JobName) -> Self {
         Self(format!("{WATCH_TASK}{job}"))
+    }
+
+    /// What restores into a deployment are filed under in the history.
+    pub fn restore(target: &DeploymentName) -> Self {
+        Self(format!("{RESTORE}{target}"))
     }
 
     /// The daemon's task of a drill.

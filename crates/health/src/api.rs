@@ -102,6 +102,10 @@ pub(crate) async fn start(
             Problem::new(StatusCode::BAD_REQUEST, format!("the body cannot be used: {error}; {expected}"))
         })?;
     let Wish { verb, snapshot, tags, keep_until } = wish;
+    if verb == Verb::Restore {
+        let text = "a restore is not the daemon's to start; `convault restore` shows its plan first";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, text.to_owned()));
+    }
     let request = StartRequest { snapshot, tags, keep_until, ..StartRequest::new(job, verb) };
     let run = shared.control.start(request).await?;
     let events = format!("/api/v1/runs/{run}/events");

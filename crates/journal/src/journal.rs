@@ -201,6 +201,7 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Mirror => "mirror",
         Verb::Watch => "watch",
         Verb::Drill => "drill",
+        Verb::Restore => "restore",
     }
 }
 

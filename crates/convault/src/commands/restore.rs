@@ -1,5 +1,6 @@
 //! `convault restore ID --to NAME`: brings a snapshot into a deployment; the plan comes first.
 
+mod history;
 mod questions;
 mod sequence;
 mod shown;
@@ -12,6 +13,7 @@ use convault_jobs::{Content, Rules, Selected, plan_restore};
 use serde_json::{Value, json};
 
 use self::{
+    history::History,
     questions::{agreed, leave_out, refusal},
     sequence::Sequence,
     shown::Shown,
@@ -73,9 +75,11 @@ pub(crate) async fn restore(surroundings: &Surroundings, restore: Restore) -> an
     };
     let content = Content::new(store, manifest, identities.as_ref(), &rules, &run);
     let work = Work { surroundings, restore: &restore, aimed: &aimed, plan: &plan, context: &run };
-    let guarded = work.perform(&content, &rules.erased).await?;
+    let history = History::begin(&settings, aimed.name(), manifest, &run);
+    let guarded = work.perform(&content, &rules.erased).await;
     progress.clear();
-    let mut exit = work.report(&guarded, &mut told);
+    history.end(&guarded, &run).await;
+    let mut exit = work.report(&guarded?, &mut told);
     if let (Some(wanted), Exit::Done) = (environment, exit) {
         exit = work.write_environment(&wanted, &mut told).await?;
     }

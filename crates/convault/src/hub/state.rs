@@ -174,7 +174,7 @@ impl State {
                     looked(watch, record);
                 }
             }
-            Verb::Repair => {}
+            Verb::Repair | Verb::Restore => {}
         }
     }
 

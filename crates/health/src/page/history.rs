@@ -49,5 +49,6 @@ fn verb(verb: Verb) -> &'static str {
         Verb::Mirror => " <span class=\"soft\">mirror</span>",
         Verb::Watch => " <span class=\"soft\">watch</span>",
         Verb::Drill => " <span class=\"soft\">drill</span>",
+        Verb::Restore => " <span class=\"soft\">restore</span>",
     }
 }

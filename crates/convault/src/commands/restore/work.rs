@@ -50,7 +50,10 @@ impl Work<'_> {
     /// Says what became of it: first how to undo it.
     pub(super) fn report(&self, guarded: &Guarded<Outgone>, told: &mut Value) -> Exit {
         if let Some(safety) = &guarded.safety {
-            let command = self.aimed.bring_back(safety, self.surroundings, self.restore.to.pause);
+            let mut command = self.aimed.bring_back(safety, self.surroundings, self.restore.to.pause);
+            if let Some(identity) = &self.restore.leaving.identity.identity {
+                command = format!("{command} --identity {}", identity.display());
+            }
             told["safety"] = json!({ "snapshot": safety, "bring_back": command });
             self.say(&format!(
                 "safety     {} in {}, kept until {}; it comes back with",
