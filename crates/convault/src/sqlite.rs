@@ -1,4 +1,4 @@
-//! Tables as a SQLite database: for whoever takes their data elsewhere. The only SQL beside the journal's.
+//! Tables as a database of `SQLite`: for whoever takes their data elsewhere. The only SQL beside the journal's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use convault_core::TableRef;
 use convault_jobs::{Column, Columns, FieldPath, JobError, Made, Outlet, Receiver, Token};
 use rusqlite::{Connection, types::Value};
 
-/// SQLite has 2,000 columns at most; one is the line's.
+/// `SQLite` has 2,000 columns at most; one is the line's.
 const MOST_COLUMNS: usize = 1990;
 /// One transaction has so many documents.
 const TRANSACTION_ROWS: u64 = 10_000;
@@ -28,7 +28,7 @@ const RULES: &str = "Each Convex table is a table; one of a component has the co
     apart. Where a column has values of several types, each has its own. Names that differ only in case have a number \
     behind them; _convault_columns says which field is which column, and of which types its values are.";
 
-/// Writes tables into one SQLite database.
+/// Writes tables into one `SQLite` database.
 pub(crate) struct Sqlite {
     outlet: Outlet,
     connection: Connection,
@@ -48,7 +48,7 @@ struct Open {
     documents: u64,
 }
 
-/// Names that are taken; SQLite does not tell case apart.
+/// Names that are taken; `SQLite` does not tell case apart.
 #[derive(Default)]
 struct Names(BTreeSet<String>);
 
@@ -208,7 +208,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The type of a column; none where its values are of several, so that SQLite changes none of them.
+/// The type of a column; none where its values are of several, so that `SQLite` changes none of them.
 fn affinity(column: &Column) -> &'static str {
     let kind = |types: &BTreeMap<&str, u64>| -> BTreeSet<&'static str> {
         let of = |kind: &str| match kind {

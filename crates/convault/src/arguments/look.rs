@@ -180,7 +180,7 @@ pub(crate) enum Format {
     Jsonl,
     /// CSV: a file a table, with a note of its columns beside it
     Csv,
-    /// One SQLite database
+    /// One database of `SQLite`
     Sqlite,
 }
 

@@ -61,7 +61,9 @@ fn tell(table: &TableRef, difference: &DocumentDifference, as_json: bool) {
             let id = convault_jobs::members(after).unwrap_or_default().into_iter();
             let id = id.filter(|(name, _)| name == "_id").map(|(_, raw)| raw.trim_matches('"')).next();
             print::line(&format!("~ {table} {}", id.unwrap_or_default()));
-            changes(before, after).iter().for_each(|change| print::line(&format!("    {}", text(change))));
+            for change in changes(before, after) {
+                print::line(&format!("    {}", text(&change)));
+            }
         }
     }
 }

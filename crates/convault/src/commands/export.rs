@@ -18,18 +18,18 @@ use crate::{
 pub(crate) async fn export(surroundings: &Surroundings, export: Export) -> anyhow::Result<Exit> {
     let reading = reading(surroundings, &export.one, &export.leaving).await?;
     let progress = Arc::new(Progress::new(surroundings.json));
-    let context = surroundings.context(Arc::clone(&progress));
+    let run = surroundings.context(Arc::clone(&progress));
     let manifest = &reading.found.snapshot()?.manifest;
     let store = reading.found.destination.store.as_ref();
-    let content = Content::new(store, manifest, reading.identities.as_ref(), &reading.rules, &context);
+    let content = Content::new(store, manifest, reading.identities.as_ref(), &reading.rules, &run);
     let tables = tables(&content, &export).await?;
     let wanted = export.conditions.wanted(&export.ids);
     let receiver = receiver(&export, &content, &tables)?;
     // Both places are looked at before anything is read.
     let files = export.files.as_deref().map(Outlet::folder).transpose()?;
-    let handed = convault_jobs::hand_over(&content, &tables, &wanted, receiver, &context).await?;
+    let handed = convault_jobs::hand_over(&content, &tables, &wanted, receiver, &run).await?;
     let files = match files {
-        Some(outlet) => Some(convault_jobs::files_to_folder(&content, outlet, &context).await?),
+        Some(outlet) => Some(convault_jobs::files_to_folder(&content, outlet, &run).await?),
         None => None,
     };
     progress.clear();

@@ -14,7 +14,7 @@ use crate::{arguments::History, exit::Exit, print, progress::Progress};
 
 pub(crate) async fn history(surroundings: &Surroundings, history: History) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(surroundings.json));
-    let context = surroundings.context(Arc::clone(&progress));
+    let run = surroundings.context(Arc::clone(&progress));
     let place = Where {
         deployment: history.deployment.as_ref(),
         destination: history.destination.as_ref(),
@@ -28,7 +28,7 @@ pub(crate) async fn history(surroundings: &Surroundings, history: History) -> an
         let manifest = &found.snapshot()?.manifest;
         let rules = snapshots.rules(found, &history.leaving).await?;
         let store = found.destination.store.as_ref();
-        let content = Content::new(store, manifest, snapshots.identities.as_ref(), &rules, &context);
+        let content = Content::new(store, manifest, snapshots.identities.as_ref(), &rules, &run);
         let step = life.look(&content).await?;
         read_bytes += content.read_bytes();
         was_seen |= matches!(step, LifeStep::Appeared(_));
@@ -58,7 +58,9 @@ fn tell(manifest: &Manifest, step: &LifeStep, as_json: bool) {
     match step {
         LifeStep::Appeared(line) => print::line(&format!("  {}", String::from_utf8_lossy(line))),
         LifeStep::Changed { changes, .. } => {
-            changes.iter().for_each(|change| print::line(&format!("  {}", text(change))));
+            for change in changes {
+                print::line(&format!("  {}", text(change)));
+            }
         }
         LifeStep::Same | LifeStep::Absent | LifeStep::Vanished => {}
     }

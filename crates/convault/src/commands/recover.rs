@@ -2,7 +2,6 @@
 
 use std::{io::IsTerminal as _, path::Path, sync::Arc};
 
-use convault_core::ObjectRole;
 use convault_jobs::{
     Choice, Chosen, Content, Guard, JobError, Outlet, Recovered, RecoveredTable, Way, chain, choose,
     recover_into, recover_to_file, unrecoverable,
@@ -26,11 +25,11 @@ pub(crate) async fn recover(surroundings: &Surroundings, recover: Recover) -> an
     let choice = choice(&recover)?;
     let reading = reading(surroundings, &recover.one, &recover.leaving).await?;
     let progress = Arc::new(Progress::new(surroundings.json));
-    let context = surroundings.context(Arc::clone(&progress));
+    let run = surroundings.context(Arc::clone(&progress));
     let manifest = &reading.found.snapshot()?.manifest;
     let store = reading.found.destination.store.as_ref();
-    let content = Content::new(store, manifest, reading.identities.as_ref(), &reading.rules, &context);
-    let chosen = choose(&content, &choice, &context).await?;
+    let content = Content::new(store, manifest, reading.identities.as_ref(), &reading.rules, &run);
+    let chosen = choose(&content, &choice, &run).await?;
     for missing in &chosen.missing {
         print::note(&format!("{} has no {missing}", manifest.id));
     }
@@ -38,7 +37,7 @@ pub(crate) async fn recover(surroundings: &Surroundings, recover: Recover) -> an
         return Err(ExitWith(Exit::NotFound, "nothing of it is there".to_owned()).into());
     }
     if let Some(path) = &recover.to_file {
-        let written = recover_to_file(&content, &chosen, outlet(path, &chosen)?, &context).await?;
+        let written = recover_to_file(&content, &chosen, outlet(path, &chosen)?, &run).await?;
         progress.clear();
         let looked = convault_jobs::Looked { read_bytes: content.read_bytes(), ..chosen.looked.clone() };
         if surroundings.json {
@@ -58,7 +57,7 @@ pub(crate) async fn recover(surroundings: &Surroundings, recover: Recover) -> an
         return Err(why.into());
     }
     let into = Into { surroundings, recover: &recover, reading: &reading, chosen: &chosen };
-    into.perform(&content, &context, &progress).await
+    into.perform(&content, &run, &progress).await
 }
 
 /// What is asked for, or what is missing in it.
@@ -110,7 +109,7 @@ impl Into<'_> {
     async fn perform(
         &self,
         content: &Content<'_>,
-        context: &convault_jobs::RunContext,
+        run: &convault_jobs::RunContext,
         progress: &Progress,
     ) -> anyhow::Result<Exit> {
         let settings = self.surroundings.settings()?;
@@ -133,7 +132,7 @@ impl Into<'_> {
             erased: &self.reading.rules.erased,
         };
         let identities = self.reading.identities.as_ref();
-        let recovered = recover_into(content, self.chosen, &guard, identities, context).await?;
+        let recovered = recover_into(content, self.chosen, &guard, identities, run).await?;
         progress.clear();
         let done = self.report(&recovered, &aimed, &mut told);
         if self.surroundings.json {
@@ -184,12 +183,10 @@ impl Into<'_> {
                 self.say("           what is written to a replaced table after it will be lost (--pause prevents that)");
             }
         }
-        let encrypted =
-            content.manifest().object(ObjectRole::Snapshot).is_some_and(|one| one.name.ends_with(".age"));
         json!({
             "snapshot": id, "target": name, "identity": aimed.identity, "documents": documents,
             "whole": self.chosen.whole, "files": self.chosen.files, "missing": self.chosen.missing,
-            "encrypted": encrypted, "pause": self.recover.to.pause,
+            "pause": self.recover.to.pause,
         })
     }
 
