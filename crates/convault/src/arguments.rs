@@ -89,7 +89,7 @@ pub(crate) enum Verb {
     Diff(Diff),
     /// Bring single documents, tables, stored files or fields back, to a file or into a deployment
     Recover(Recover),
-    /// Hand data over as JSON Lines, CSV or a SQLite database
+    /// Hand data over as JSON Lines, CSV or a database of `SQLite`
     Export(Export),
     /// Write snapshots anew, to the present recipients of a destination, in place of the old ones
     Reencrypt(Reencrypt),
