@@ -127,8 +127,8 @@ fn expected(
 }
 
 fn world() -> impl Strategy<Value = World> {
-    let names = prop::collection::vec(0..16_usize, 0..3);
-    let document = prop::collection::vec(names, 2);
+    let ids = prop::collection::vec(0..16_usize, 0..3);
+    let document = prop::collection::vec(ids, 2);
     prop::collection::vec(prop::collection::vec(document, 0..7), 4).prop_map(|tables| {
         let document = |fields: Vec<Vec<usize>>| {
             let named = |at: usize, ids: Vec<usize>| {
@@ -275,5 +275,5 @@ fn a_certificate_that_was_changed_is_none() {
         changed[at] ^= 1;
         assert_eq!(ErasureCertificate::parse(&changed, mac), None, "{at}");
     }
-    assert_eq!(ErasureCertificate::parse(&bytes, |bytes| Sha256::of(bytes)), None);
+    assert_eq!(ErasureCertificate::parse(&bytes, Sha256::of), None);
 }
