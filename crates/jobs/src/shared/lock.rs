@@ -1,7 +1,7 @@
 //! [`FileLock`]: locks file objects against deletion for as long as the snapshot that needs them is expected to be kept.
 
 use convault_core::{Candidate, FileRef, Layout, Lock, Standing, keep_horizon};
-use futures::{StreamExt as _, stream};
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{BackupJob, Destination, JobError, RunContext, error::chain, prepare::Ready, prune::candidate};
@@ -68,16 +68,21 @@ impl FileLock {
         if self.refused.is_some() {
             return Ok(());
         }
-        let is_short = |one: &&mut FileRef| one.locked_until.is_none_or(|until| until < self.needed);
-        let (lock, suffix) = (self.lock, self.suffix);
-        let locking = refs.iter_mut().filter(is_short).map(|one| async move {
-            store.set_lock(&layout.file(&one.name.to_string(), suffix), lock).await?;
-            one.locked_until = Some(lock.until);
-            Ok::<_, convault_core::StoreError>(())
-        });
-        let mut locking = stream::iter(locking).buffer_unordered(AT_ONCE);
-        while let Some(locked) = context.or_stop(locking.next()).await? {
-            if let Err(error) = locked {
+        let (needed, lock, suffix) = (self.needed, self.lock, self.suffix);
+        let is_short = |one: &&mut FileRef| one.locked_until.is_none_or(|until| until < needed);
+        let mut short: Vec<&mut FileRef> = refs.iter_mut().filter(is_short).collect();
+        for some in short.chunks_mut(AT_ONCE) {
+            let locking = some.iter_mut().map(|one| {
+                let key = layout.file(&one.name.to_string(), suffix);
+                async move {
+                    store.set_lock(&key, lock).await?;
+                    one.locked_until = Some(lock.until);
+                    Ok::<_, convault_core::StoreError>(())
+                }
+            });
+            // All at once, so that no closure is held while they are waited for.
+            let locked = context.or_stop(join_all(locking)).await?;
+            if let Some(error) = locked.into_iter().find_map(Result::err) {
                 let text = format!("{}: shared files are not locked: {}", error.destination, chain(&error));
                 self.refused = Some(text);
                 break;
