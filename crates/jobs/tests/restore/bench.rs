@@ -128,8 +128,8 @@ pub(crate) async fn back_up(job: &BackupJob, source: &dyn Source, store: &Memory
 
 /// Everything in a snapshot but the README, by name: size and SHA-256 of each entry.
 pub(crate) async fn entries(store: &MemoryStore, manifest: &Manifest) -> BTreeMap<String, (u64, Sha256)> {
-    let (rules, context) = (Rules::default(), context());
-    let content = Content::new(store, manifest, None, &rules, &context);
+    let (rules, run) = (Rules::default(), context());
+    let content = Content::new(store, manifest, None, &rules, &run);
     let mut found = BTreeMap::new();
     let take = |entry: IndexEntry| {
         found.insert(entry.name, (entry.size_bytes, entry.sha256));

@@ -1,5 +1,11 @@
 //! Restores into simulated deployments: what goes in comes out again, and nothing is written before nothing can be lost.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "where the snapshots of a real backend are, the environment says"
+)]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 #[cfg(test)]
 mod bench;
 #[cfg(test)]

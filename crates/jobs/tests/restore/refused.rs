@@ -43,12 +43,12 @@ async fn a_target_that_became_another_one_or_was_filled_meanwhile_is_left_alone(
     let manifest = back_up(&job(&live.name), &live.source, &store).await;
     for filled in [false, true] {
         let to = Deployed::empty("other", &[]).await;
-        let (restoring, context) = (Restoring::new(&store, &manifest, &to), context());
+        let (restoring, run) = (Restoring::new(&store, &manifest, &to), context());
         let plan = restoring.plan().await;
         let rules = Rules::default();
-        let content = Content::new(&store, &manifest, None, &rules, &context);
+        let content = Content::new(&store, &manifest, None, &rules, &run);
         let request = ImportRequest { mode: plan.mode, kind: ImportKind::Zip };
-        let prepared = import_content(&content, &to.target, &request, &context).await.unwrap();
+        let prepared = import_content(&content, &to.target, &request, &run).await.unwrap();
         let mut expected = to.target.identity().await.unwrap();
         if filled {
             to.simulator.change(|database| {
@@ -66,7 +66,7 @@ async fn a_target_that_became_another_one_or_was_filled_meanwhile_is_left_alone(
             safety: None,
             erased: &erased,
         };
-        let error = perform_guarded(&guard, prepared, &context).await.unwrap_err();
+        let error = perform_guarded(&guard, prepared, &run).await.unwrap_err();
         let words = if filled { "not empty any more" } else { "was somebody-else when the plan was made" };
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(to.writes(), 0);

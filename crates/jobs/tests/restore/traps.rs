@@ -46,7 +46,7 @@ async fn a_table_with_the_name_of_a_file_folder_loses_nothing_where_it_has_nothi
 async fn a_table_with_the_name_of_a_file_folder_tells_what_it_would_lose() {
     for (value, lost) in [
         (Value::Int64(7), LostTypes { integers: 3, refused: 0 }),
-        (Value::Bytes(vec![1, 2].into()), LostTypes { integers: 0, refused: 3 }),
+        (Value::Bytes(vec![1, 2]), LostTypes { integers: 0, refused: 3 }),
         (Value::Float64(f64::NAN), LostTypes { integers: 0, refused: 3 }),
     ] {
         let (from, to, store) =
