@@ -329,7 +329,10 @@ mod tests {
     #[test]
     fn words_that_quote_a_document_end_before_it() {
         let said = "does not match the schema: Object is missing the required field `a`. Object: {b: \"Anna\"} Validator: v";
-        assert_eq!(without_data(said), "does not match the schema: Object is missing the required field `a`. …");
+        assert_eq!(
+            without_data(said),
+            "does not match the schema: Object is missing the required field `a`. …"
+        );
         assert_eq!(without_data("Import canceled"), "Import canceled");
     }
 }
