@@ -1,5 +1,7 @@
 //! Off-platform, proven backups of Convex deployments: the program.
 
+#![allow(clippy::similar_names, reason = "content leaves in a context: both words are those of the field")]
+
 mod arguments;
 mod commands;
 mod daemon;

@@ -266,7 +266,9 @@ mod tests {
         for table in tables {
             let table: TableRef = table.parse().unwrap();
             let mut columns = Columns::new("t", false);
-            LINES.iter().for_each(|line| columns.add(line.as_bytes()).unwrap());
+            for line in LINES {
+                columns.add(line.as_bytes()).unwrap();
+            }
             sqlite.begin(&table, Some(columns)).unwrap();
             sqlite.take(&LINES.map(|line| Bytes::from_static(line.as_bytes()))).unwrap();
             sqlite.end().unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use convault_core::{
     Comparison, ContentSummary, DocumentFormat, DrillCheck, DrillFailure, DrillFindings, DrillPhase,
-    DrillSubject, FilesMode, ImportKind, ImportMode, ImportRequest, TableRef, TargetContents,
+    DrillSubject, FilesMode, ImportKind, ImportMode, ImportRequest, ImportStatus, TableRef, TargetContents,
     compare_content, compare_counts, compare_stored,
 };
 
@@ -107,8 +107,8 @@ impl Attempt<'_> {
             let sources = known_sources(self.drill, false, self.context).await;
             convault_core::may_drill_into(&facts, self.repository, &sources).map_err(|why| refused(&why))?;
             for source in &self.drill.sources {
-                // Only the deployment that it was uploaded to knows it.
-                if let Ok(Ok(_)) =
+                // Only where it was uploaded does it wait.
+                if let Ok(Ok(ImportStatus::WaitingForConfirmation { .. })) =
                     tokio::time::timeout(ASKED_WITHIN, source.target.import(prepared.id())).await
                 {
                     let why = format!(

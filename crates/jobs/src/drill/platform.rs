@@ -183,37 +183,38 @@ async fn delete(platform: &dyn Platform, name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    #[derive(Debug)]
+    struct Nowhere;
+    #[async_trait]
+    impl Platform for Nowhere {
+        async fn create(
+            &self,
+            _: &NewDeployment,
+        ) -> Result<convault_core::MadeDeployment, convault_core::PlatformError> {
+            unreachable!("nothing is made")
+        }
+        async fn create_key(
+            &self,
+            _: &str,
+            _: &str,
+            _: &[&str],
+            _: Timestamp,
+        ) -> Result<convault_core::Secret, convault_core::PlatformError> {
+            unreachable!("nothing is made")
+        }
+        async fn list(&self) -> Result<Vec<convault_core::MadeDeployment>, convault_core::PlatformError> {
+            Ok(Vec::new())
+        }
+        async fn delete(&self, _: &str) -> Result<(), convault_core::PlatformError> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn a_reference_tells_its_run() {
         let run = RunId::parse("20261122T030056Z-4k9x2m").unwrap();
         let name = DrillName::new("every_week-at-5").unwrap();
         let connect: Connect = Arc::new(|_, _| Err(String::new()));
-        #[derive(Debug)]
-        struct Nowhere;
-        #[async_trait]
-        impl Platform for Nowhere {
-            async fn create(
-                &self,
-                _: &NewDeployment,
-            ) -> Result<convault_core::MadeDeployment, convault_core::PlatformError> {
-                unreachable!("nothing is made")
-            }
-            async fn create_key(
-                &self,
-                _: &str,
-                _: &str,
-                _: &[&str],
-                _: Timestamp,
-            ) -> Result<convault_core::Secret, convault_core::PlatformError> {
-                unreachable!("nothing is made")
-            }
-            async fn list(&self) -> Result<Vec<convault_core::MadeDeployment>, convault_core::PlatformError> {
-                Ok(Vec::new())
-            }
-            async fn delete(&self, _: &str) -> Result<(), convault_core::PlatformError> {
-                Ok(())
-            }
-        }
         let scratch = PlatformScratch::new(Arc::new(Nowhere), name, connect, Duration::from_hours(1));
         let reference = scratch.reference(&run);
         assert_eq!(reference, "convault-drill-every-week-at-5-20261122t030056z-4k9x2m");

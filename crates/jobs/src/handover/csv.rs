@@ -206,7 +206,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
         let mut columns = Columns::new("t", true);
-        lines.iter().for_each(|line| columns.add(line.as_bytes()).unwrap());
+        for line in lines {
+            columns.add(line.as_bytes()).unwrap();
+        }
         let mut csv = Box::new(Csv::new(Outlet::file(&path).unwrap(), guard));
         csv.begin(&TableRef::new("", "t"), Some(columns)).unwrap();
         let lines: Vec<Bytes> = lines.iter().cloned().map(Bytes::from).collect();

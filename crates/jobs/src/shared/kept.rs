@@ -2,6 +2,7 @@
 //! recipients.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
@@ -72,24 +73,24 @@ impl KeptFiles {
             format!("a line in the list of files of the snapshot {} is none; verify it", self.manifest.id);
         self.error(SourceErrorKind::Other, message)
     }
+}
 
-    /// A line of the list as the deployment once listed it. Where the object lies is its address.
-    fn row(&self, file: &ListedFile) -> Option<FileRow> {
-        let row = Line::parse(file.row.get().as_bytes()).ok()?;
-        let text = |name| row.text(&[name]).map(|text| text.into_owned());
-        let number = |name| row.raw(&[name]).and_then(|raw| std::str::from_utf8(raw).ok());
-        let digest: [u8; 32] = STANDARD.decode(text("sha256")?).ok()?.try_into().ok()?;
-        Some(FileRow {
-            component: file.component.clone(),
-            component_id: file.object.map(|object| object.to_string()),
-            id: text("_id")?,
-            creation_time: number("_creationTime")?.to_owned(),
-            sha256: Sha256(digest),
-            size_bytes: number("size")?.parse().ok()?,
-            content_type: text("contentType"),
-            internal_id: Secret::new(text("internalId")?),
-        })
-    }
+/// A line of the list as the deployment once listed it. Where the object lies is its address.
+fn listed(file: &ListedFile) -> Option<FileRow> {
+    let row = Line::parse(file.row.get().as_bytes()).ok()?;
+    let text = |name| row.text(&[name]).map(Cow::into_owned);
+    let number = |name| row.raw(&[name]).and_then(|raw| std::str::from_utf8(raw).ok());
+    let digest: [u8; 32] = STANDARD.decode(text("sha256")?).ok()?.try_into().ok()?;
+    Some(FileRow {
+        component: file.component.clone(),
+        component_id: file.object.map(|object| object.to_string()),
+        id: text("_id")?,
+        creation_time: number("_creationTime")?.to_owned(),
+        sha256: Sha256(digest),
+        size_bytes: number("size")?.parse().ok()?,
+        content_type: text("contentType"),
+        internal_id: Secret::new(text("internalId")?),
+    })
 }
 
 /// The list of files being read.
@@ -119,7 +120,7 @@ impl Reading<'_> {
                         {
                             continue;
                         }
-                        return files.row(&file).map(Some).ok_or_else(|| files.no_row());
+                        return listed(&file).map(Some).ok_or_else(|| files.no_row());
                     }
                     ListingLine::Uncertain(numbers) => self.uncertain.extend(numbers),
                     ListingLine::Totals(_) | ListingLine::Other => {}
@@ -129,13 +130,12 @@ impl Reading<'_> {
                         files.uncertain.get_or_init(|| std::mem::take(&mut self.uncertain));
                         return Ok(None);
                     };
-                    match content.next().await.map_err(|error| files.unread(&error))? {
-                        Some(bytes) => self.unpacker.push(&bytes),
-                        None => {
-                            let content = self.content.take();
-                            let checked = content.map_or(Ok(()), ObjectContent::check);
-                            checked.map_err(|error| files.unread(&error))?;
-                        }
+                    if let Some(bytes) = content.next().await.map_err(|error| files.unread(&error))? {
+                        self.unpacker.push(&bytes);
+                    } else {
+                        let content = self.content.take();
+                        let checked = content.map_or(Ok(()), ObjectContent::check);
+                        checked.map_err(|error| files.unread(&error))?;
                     }
                 }
             }

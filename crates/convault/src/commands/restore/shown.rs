@@ -133,12 +133,15 @@ impl Shown<'_> {
             line("before", "nothing is there that could be lost, so that no safety snapshot is taken");
             return;
         }
+        let destinations = match self.aimed.safety_destinations() {
+            none if none.is_empty() => "a destination that is still to be said (--safety-to)".to_owned(),
+            some => some.join(", "),
+        };
         line(
             "before",
             &format!(
-                "a safety snapshot of what is live goes to {}, every byte is read back, and it is kept for 30 days; without \
-             it nothing is touched",
-                self.aimed.safety_destinations().join(", ")
+                "a safety snapshot of what is live goes to {destinations}, every byte is read back, and it is kept for 30 \
+                 days; without it nothing is touched"
             ),
         );
         line(
