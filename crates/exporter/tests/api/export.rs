@@ -444,7 +444,7 @@ async fn a_run_that_is_dropped_while_it_asks_cancels_what_it_asked_for() {
         ("request", _) => {
             // A worker that only blocked could be the one that drives the timers of the rest.
             tokio::task::block_in_place(|| {
-                until_gone.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap()
+                until_gone.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
             });
             ok()
         }
