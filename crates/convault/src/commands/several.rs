@@ -99,8 +99,8 @@ impl Snapshots {
 
 /// `read 1.2 MiB of 5.0 GiB (0.02 %)`.
 pub(crate) fn read_of(looked: &Looked) -> String {
-    let (read, stored) = (looked.read_bytes, looked.stored_bytes.max(1));
-    let hundredths = u128::from(read) * 10_000 / u128::from(stored);
+    let (read, stored) = (looked.read_bytes, looked.stored_bytes);
+    let hundredths = u128::from(read) * 10_000 / u128::from(stored.max(1));
     let percent = format!("{}.{:02}", hundredths / 100, hundredths % 100);
     format!("read {} of {} ({percent} %)", print::size(read), print::size(stored))
 }
