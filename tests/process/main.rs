@@ -11,6 +11,7 @@ mod recover;
 mod restore;
 mod sharing;
 mod signing;
+mod stored;
 mod support;
 mod thief;
 mod verbs;

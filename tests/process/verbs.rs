@@ -124,29 +124,3 @@ async fn a_dry_run_of_prune_removes_nothing_and_a_real_one_keeps_the_floor() {
     assert_eq!(setting.json(&["list"]).await.as_array().unwrap().len(), 2);
     assert_eq!(setting.run(&["verify", "--read-data"]).await.code, Some(0));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_stored_format_version_is_still_read() {
-    let setting = Setting::new(&[]).await;
-    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
-    let versions =
-        std::fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let mut read = 0;
-    for version in versions {
-        let shelf = setting.path("shelf");
-        std::fs::remove_dir_all(&shelf).unwrap();
-        assert!(
-            std::process::Command::new("cp").arg("-r").args([&version, &shelf]).status().unwrap().success()
-        );
-        let verify = setting.run(&["verify", "--read-data"]).await;
-        assert_eq!(verify.code, Some(0), "{}: {verify:?}", version.display());
-        let list = setting.json(&["list"]).await;
-        assert_eq!(list[0]["documents"], 962, "{list}");
-        let download = setting.run(&["download", "latest", "--output", &format!("{read}.zip")]).await;
-        assert_eq!(download.code, Some(0), "{}: {download:?}", version.display());
-        let prune = setting.json(&["prune", "nightly", "--dry-run"]).await;
-        assert_eq!(prune[0]["decisions"][0]["keep"], true, "{prune}");
-        read += 1;
-    }
-    assert_eq!(read, 1, "one repository for each format version there has been");
-}
