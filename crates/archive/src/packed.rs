@@ -6,9 +6,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use zstd::stream::write::{Decoder, Encoder};
 
 const LEVEL: i32 = 3;
-/// How far back zstd refers: whoever reads holds so much (256 KiB) for each object that is read at the same time, and dozens
-/// of refs are.
-const WINDOW_LOG: u32 = 18;
+/// How far back zstd refers: whoever reads holds so much (64 KiB) for each object that is read at the same time, and dozens of
+/// refs are.
+const WINDOW_LOG: u32 = 16;
 /// Longer lines are none that we wrote. Bytes.
 const LONGEST_LINE: usize = 1 << 20;
 /// So much is unpacked at once, so that a small file which unpacks to a huge one is noticed early. Bytes.

@@ -47,6 +47,10 @@ pub(crate) struct ObjectReader<'a> {
     store: &'a dyn Store,
     key: String,
     size_bytes: u64,
+    /// So much is asked for at once.
+    piece_bytes: u64,
+    /// Where what was asked for ends.
+    piece_end: u64,
     position: u64,
     attempts_left: u32,
     pause: Duration,
@@ -61,12 +65,20 @@ impl<'a> ObjectReader<'a> {
             store,
             key,
             size_bytes,
+            piece_bytes: u64::MAX,
+            piece_end: 0,
             position: 0,
             attempts_left: READ_ATTEMPTS,
             pause: FIRST_PAUSE,
             stream: None,
             sha256: Sha256Stream::new(),
         }
+    }
+
+    /// The same, a request for each piece of so many bytes: an answer that nobody takes in is buffered underneath, and of
+    /// dozens that are read side by side that is much. That an object is longer than expected is not noticed.
+    pub(crate) fn in_pieces(self, piece_bytes: u64) -> Self {
+        Self { piece_bytes, ..self }
     }
 
     /// The next bytes; `None` after the last. More bytes than expected are an error; fewer, the caller sees.
@@ -95,15 +107,26 @@ impl<'a> ObjectReader<'a> {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if self.stream.is_none() {
-            if self.position > 0 && self.position >= self.size_bytes {
+        loop {
+            if self.stream.is_none() {
+                if self.position > 0 && self.position >= self.size_bytes {
+                    return Ok(None);
+                }
+                self.piece_end = self.position.saturating_add(self.piece_bytes).min(self.size_bytes);
+                let is_part = self.position > 0 || self.piece_end < self.size_bytes;
+                let range = is_part.then_some(self.position..self.piece_end);
+                self.stream = Some(self.store.get(&self.key, range).await?);
+            }
+            let stream = self.stream.as_mut().expect("it was opened above");
+            if let Some(chunk) = stream.next().await.transpose()? {
+                return Ok(Some(chunk));
+            }
+            // A piece that came whole is followed by the next one; what ends early, the caller sees.
+            if self.position < self.piece_end || self.piece_end >= self.size_bytes {
                 return Ok(None);
             }
-            let range = (self.position > 0).then_some(self.position..self.size_bytes);
-            self.stream = Some(self.store.get(&self.key, range).await?);
+            self.stream = None;
         }
-        let stream = self.stream.as_mut().expect("it was opened above");
-        stream.next().await.transpose()
     }
 
     /// Where the object is, for messages.
@@ -146,4 +169,31 @@ pub(crate) async fn check_object(
     let mut reader = ObjectReader::new(store, key, size_bytes);
     while reader.next().await?.is_some() {}
     reader.check(sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use convault_core::{DestinationName, PutMode};
+    use convault_uploader::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_object_is_the_same_in_pieces_and_a_short_one_is_noticed() {
+        let store = MemoryStore::new(DestinationName::new("offsite").unwrap());
+        for length in [0_u64, 1, 63, 64, 65, 128, 1000] {
+            let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            store.put("a", Bytes::from(content.clone()), PutMode::Overwrite).await.unwrap();
+            let mut reader = ObjectReader::new(&store, "a".to_owned(), length).in_pieces(64);
+            let mut read = Vec::new();
+            while let Some(chunk) = reader.next().await.unwrap() {
+                read.extend_from_slice(&chunk);
+            }
+            assert_eq!(read, content);
+            reader.check(&Sha256::of(&content)).unwrap();
+        }
+        let mut longer = ObjectReader::new(&store, "a".to_owned(), 1100).in_pieces(64);
+        while let Ok(Some(_)) = longer.next().await {}
+        assert!(longer.check_length().is_err());
+    }
 }

@@ -5,6 +5,9 @@ use convault_core::{FileRef, Layout, Manifest, ObjectInfo, ObjectRole, Sha256, S
 
 use crate::{JobError, read::ObjectReader};
 
+/// Of several objects that are read side by side, so much is asked for at once.
+const PIECE_BYTES: u64 = 128 << 10;
+
 /// The refs of one snapshot, in ascending order of names, each name once. They may lie in several objects, each of them
 /// in that order.
 pub(crate) struct RefsReader<'a> {
@@ -28,10 +31,13 @@ impl<'a> RefsReader<'a> {
     /// Reads the refs of `manifest`. Damage, and a line that is none, is an error of the place where it lies.
     pub(crate) fn open(store: &'a dyn Store, manifest: &Manifest) -> Self {
         let layout = Layout::new(manifest.deployment.clone());
-        let refs = manifest.objects.iter().filter(|object| object.role == ObjectRole::Refs);
-        let objects = refs.map(|object| {
+        let refs: Vec<_> = manifest.objects.iter().filter(|object| object.role == ObjectRole::Refs).collect();
+        let is_one = refs.len() == 1;
+        let objects = refs.into_iter().map(|object| {
             let key = layout.object(&manifest.id, &object.name);
-            OneObject::new(ObjectReader::new(store, key, object.size_bytes), Some(object.sha256))
+            let reader = ObjectReader::new(store, key, object.size_bytes);
+            let reader = if is_one { reader } else { reader.in_pieces(PIECE_BYTES) };
+            OneObject::new(reader, Some(object.sha256))
         });
         Self { objects: objects.collect(), last: None }
     }
