@@ -54,7 +54,7 @@ impl Outlet {
     }
 
     /// A new file in the folder; or of a file, the file itself where `name` is empty, and otherwise one with that
-    /// ending. Gives it and where it lies for now.
+    /// ending. Gives it and where it lies until it is whole.
     pub fn create(&mut self, name: &str) -> Result<(File, PathBuf), JobError> {
         if !self.is_folder {
             refuse_existing(&self.becomes(name))?;
