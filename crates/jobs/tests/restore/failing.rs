@@ -1,4 +1,4 @@
-//! A target and a source of which the call of a chosen number fails.
+//! A target and a source of which a chosen call fails, or comes with the restore being stopped.
 
 use std::sync::{
     Arc,
@@ -12,19 +12,28 @@ use convault_core::{
     Preflight, Progress, Release, Source, SourceError, SourceErrorKind, Target, TargetContents, TargetError,
     TargetErrorKind, TargetIdentity,
 };
+use tokio_util::sync::CancellationToken;
 
-/// Counts calls, and says which of them fails, and how.
+/// What a chosen call meets.
+#[derive(Debug, Clone)]
+pub(crate) enum Planted {
+    Failure(TargetErrorKind),
+    /// The call is made, and the restore is asked to stop just before.
+    Stop(CancellationToken),
+}
+
+/// Counts calls, and says which of them meets what.
 #[derive(Debug, Clone)]
 pub(crate) struct Calls {
     made: Arc<AtomicU64>,
     /// The number of the call that confirmed; 0 before.
     confirmed: Arc<AtomicU64>,
-    fails: Option<(u64, TargetErrorKind)>,
+    planted: Option<(u64, Planted)>,
 }
 
 impl Calls {
-    pub(crate) fn new(fails: Option<(u64, TargetErrorKind)>) -> Self {
-        Self { made: Arc::default(), confirmed: Arc::default(), fails }
+    pub(crate) fn new(planted: Option<(u64, Planted)>) -> Self {
+        Self { made: Arc::default(), confirmed: Arc::default(), planted }
     }
 
     pub(crate) fn confirmation(&self) -> u64 {
@@ -33,13 +42,17 @@ impl Calls {
 
     fn count(&self) -> Result<(), TargetError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
-        match self.fails {
-            Some((fails, kind)) if fails == number => Err(TargetError {
-                kind,
+        match &self.planted {
+            Some((chosen, Planted::Failure(kind))) if *chosen == number => Err(TargetError {
+                kind: *kind,
                 target: "crm".to_owned(),
                 message: format!("call {number} was asked to fail"),
                 source: None,
             }),
+            Some((chosen, Planted::Stop(stop))) if *chosen == number => {
+                stop.cancel();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -130,11 +143,12 @@ impl Target for FailingTarget<'_> {
     }
 }
 
-/// A source of which one step fails for good.
+/// A source of which one step fails for good, or comes with the restore being stopped.
 #[derive(Debug)]
 pub(crate) struct FailingSource<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) step: &'static str,
+    pub(crate) stop: Option<CancellationToken>,
 }
 
 pub(crate) const STEPS: [&str; 3] = ["preflight", "export", "open"];
@@ -142,6 +156,10 @@ pub(crate) const STEPS: [&str; 3] = ["preflight", "export", "open"];
 impl FailingSource<'_> {
     fn count(&self, step: &str) -> Result<(), SourceError> {
         if self.step != step {
+            return Ok(());
+        }
+        if let Some(stop) = &self.stop {
+            stop.cancel();
             return Ok(());
         }
         Err(SourceError {

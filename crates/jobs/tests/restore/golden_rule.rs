@@ -1,8 +1,6 @@
 //! Whatever fails before the safety snapshot is stored and read back: not one write reaches the target, and it serves its
 //! users as before.
 
-use std::time::Duration;
-
 use convault_core::{Manifest, StoreErrorKind, Target as _, TargetErrorKind};
 use convault_jobs::JobError;
 use convault_simulator::{Data, Database};
@@ -10,7 +8,7 @@ use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
 use crate::{
     bench::{Deployed, Restoring, back_up, job, memory},
-    failing::{Calls, FailingSource, FailingTarget, STEPS},
+    failing::{Calls, FailingSource, FailingTarget, Planted, STEPS},
 };
 
 async fn live() -> (Deployed, MemoryStore, Manifest) {
@@ -42,7 +40,7 @@ async fn whichever_call_of_the_target_fails_before_the_confirmation_nothing_is_w
     for number in 1..=confirmation {
         for kind in [TargetErrorKind::Permission, TargetErrorKind::Unknown] {
             let before = live.writes();
-            match run(&Calls::new(Some((number, kind)))).await {
+            match run(&Calls::new(Some((number, Planted::Failure(kind))))).await {
                 Err(error) => {
                     assert!(!matches!(error, JobError::Stopped), "{error}");
                     assert_eq!(live.writes(), before, "call {number}, {kind:?}: {error}");
@@ -60,7 +58,7 @@ async fn whichever_call_of_the_target_fails_before_the_confirmation_nothing_is_w
 async fn whichever_step_of_the_source_fails_nothing_is_written_and_the_reason_is_told() {
     let (live, store, manifest) = live().await;
     for step in STEPS {
-        let source = FailingSource { source: &live.source, step };
+        let source = FailingSource { source: &live.source, step, stop: None };
         let restoring =
             Restoring { source: &source, pause: true, ..Restoring::new(&store, &manifest, &live) };
         let error = restoring.run().await.unwrap_err();
@@ -136,19 +134,35 @@ async fn a_deployment_that_lost_most_of_its_data_is_stored_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_is_stopped_at_any_time_before_the_confirmation_writes_nothing() {
+async fn at_whichever_call_a_restore_is_stopped_before_the_confirmation_nothing_is_written() {
     let (live, store, manifest) = live().await;
-    live.simulator.set_fault("slow-export=2".parse().unwrap());
-    for millis in [0, 20, 60, 150, 300, 600, 1200] {
-        let restoring = Restoring { pause: true, ..Restoring::new(&store, &manifest, &live) };
-        let stop = async {
-            tokio::time::sleep(Duration::from_millis(millis)).await;
-            restoring.context.stop.cancel();
-        };
-        let (done, ()) = tokio::join!(restoring.run(), stop);
-        assert!(matches!(done, Err(JobError::Stopped)), "after {millis} ms: {done:?}");
-        assert_untouched(&live, &format!("stopped after {millis} ms")).await;
+    let restoring = || Restoring { pause: true, ..Restoring::new(&store, &manifest, &live) };
+    for step in STEPS {
+        let stopped = restoring();
+        let stop = Some(stopped.context.stop.clone());
+        let source = FailingSource { source: &live.source, step, stop };
+        let done = Restoring { source: &source, ..stopped }.run().await;
+        assert!(matches!(done, Err(JobError::Stopped)), "at {step}: {done:?}");
+        assert_untouched(&live, &format!("stopped at {step}")).await;
     }
+    let mut stops = 0;
+    for number in 1.. {
+        let stopped = restoring();
+        let calls = Calls::new(Some((number, Planted::Stop(stopped.context.stop.clone()))));
+        let target = FailingTarget { target: &live.target, calls: calls.clone() };
+        let done = Restoring { target: &target, ..stopped }.run().await;
+        // How often the upload's state is asked for differs, so that the confirmation has no number of its own.
+        if calls.confirmation() > 0 {
+            assert!(calls.confirmation() <= number, "stopped at call {number}, and confirmed later");
+            break;
+        }
+        stops += 1;
+        // With the safety snapshot stored, what it is called is told all the same.
+        let error = done.map(|done| done.imported.map(|_| ())).and_then(std::convert::identity);
+        assert!(matches!(error, Err(JobError::Stopped)), "at call {number}: {error:?}");
+        assert_untouched(&live, &format!("stopped at call {number}")).await;
+    }
+    assert!(stops > 6, "only {stops} calls up to the confirmation");
     live.simulator.stop().await;
 }
 
