@@ -5,7 +5,7 @@ use std::fmt;
 use convault_core::{IndexTotals, Sha256, TableDigest};
 
 /// How many items of [`Findings::damage`] and [`Findings::warnings`] are kept.
-pub const MAX_LISTED: usize = 100;
+pub(crate) const MAX_LISTED: usize = 100;
 
 /// How the documents of an export are written, told by its `generated_schema.jsonl` entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -242,11 +242,11 @@ pub struct Findings {
     pub tables: Vec<TableFindings>,
     /// Entries, user documents and stored files, with their bytes.
     pub totals: IndexTotals,
-    /// Damage at the source, at most [`MAX_LISTED`] of it; empty for a sound export.
+    /// Damage at the source, at most 100 of it; empty for a sound export.
     pub damage: Vec<Damage>,
     /// Damage that found no room in `damage`.
     pub damage_unlisted: u64,
-    /// Things to tell, at most [`MAX_LISTED`].
+    /// Things to tell, at most 100.
     pub warnings: Vec<Warning>,
     /// Warnings that found no room in `warnings`.
     pub warnings_unlisted: u64,

@@ -14,7 +14,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 /// Writes the index of a snapshot while its ZIP passes. Holds one frame and the directory: about 1 MiB, and
 /// 0.2 bytes for each entry.
-pub struct IndexWriter {
+pub(crate) struct IndexWriter {
     compressor: Compressor<'static>,
     lines: Vec<u8>,
     /// The entries frame that `lines` will become.
@@ -32,15 +32,9 @@ impl std::fmt::Debug for IndexWriter {
     }
 }
 
-impl Default for IndexWriter {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl IndexWriter {
     /// An index with its header.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut compressor = Compressor::new(ZSTD_LEVEL).expect("level 3 exists");
         compressor.include_checksum(true).expect("zstd has checksums");
         let mut writer = Self {
@@ -63,7 +57,7 @@ impl IndexWriter {
     }
 
     /// Adds the line of an entry.
-    pub fn entry(&mut self, entry: IndexEntry) {
+    pub(crate) fn entry(&mut self, entry: IndexEntry) {
         let is_file = entry.kind == EntryKind::File;
         if self.lines.len() >= FRAME_BYTES || is_file != self.in_files {
             self.close_entries();
@@ -80,19 +74,19 @@ impl IndexWriter {
     }
 
     /// Adds a resume point of the entry whose line will come next.
-    pub fn resume(&mut self, entry: &str, point: ResumePoint) {
+    pub(crate) fn resume(&mut self, entry: &str, point: ResumePoint) {
         self.close_entries();
         let id = point.first_id.clone();
         self.single(FrameKind::Resume, &IndexLine::Resume(point), Some(entry.to_owned()), id);
     }
 
     /// The bytes that are ready, in order. Empty most of the time.
-    pub fn take(&mut self) -> Bytes {
+    pub(crate) fn take(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.ready))
     }
 
     /// Closes the index; gives its last bytes.
-    pub fn finish(mut self, totals: IndexTotals) -> Bytes {
+    pub(crate) fn finish(mut self, totals: IndexTotals) -> Bytes {
         self.close_entries();
         self.single(FrameKind::Totals, &IndexLine::Totals(totals), None, None);
         let length = u32::try_from(self.directory.len()).expect("a directory stays far under 4 GiB");

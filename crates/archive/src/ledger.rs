@@ -71,7 +71,7 @@ pub struct Culprit {
 /// The stored files that a naming reading found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Culprits {
-    /// Sorted by component and id, at most [`MAX_LISTED`].
+    /// Sorted by component and id, at most 100.
     pub listed: Vec<Culprit>,
     /// Whether there are, or may be, more than are listed.
     pub more: bool,

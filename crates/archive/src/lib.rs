@@ -11,7 +11,6 @@ pub mod encryption;
 mod entry;
 mod entry_decoder;
 mod error;
-mod file;
 mod findings;
 mod frames;
 mod index;
@@ -38,17 +37,13 @@ mod zip_writer;
 
 pub use entry_decoder::EntryDecoder;
 pub use error::{ArchiveError, Cause, NameProblem};
-pub use file::{FileError, read_file};
-pub use findings::{
-    Damage, ExportFormat, Findings, LineProblem, MAX_LISTED, SchemaFormat, TableFindings, Warning,
-};
+pub use findings::{Damage, ExportFormat, Findings, LineProblem, SchemaFormat, TableFindings, Warning};
 pub use frames::{Frame, FrameKind};
-pub use index::IndexWriter;
 pub use ledger::{Culprit, CulpritKind, Culprits, Suspects};
 pub use line::Line;
 pub use line_cutter::{LineCutter, LineTooLong};
 pub use names_key::{NamesKey, NamesKeyError};
-pub use options::{MAX_LINE_BYTES, Options, RESUME_EVERY_BYTES};
+pub use options::Options;
 pub use packed::{LinePacker, LineUnpacker, PackedError};
 pub use random::{EntryContent, Index, RandomError};
 pub use ranged::{RangedError, RangedReader};

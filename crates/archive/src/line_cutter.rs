@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::MAX_LINE_BYTES;
+use crate::options::MAX_LINE_BYTES;
 
 /// A line that is longer than any document can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

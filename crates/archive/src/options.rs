@@ -3,10 +3,10 @@
 use crate::Suspects;
 
 /// The longest line read, bytes. A document of nearly 1 MiB of control characters gives 6.3 MB of JSON.
-pub const MAX_LINE_BYTES: usize = 16 << 20;
+pub(crate) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// Compressed bytes of a `documents.jsonl` between two resume points.
-pub const RESUME_EVERY_BYTES: u64 = 8 << 20;
+const RESUME_EVERY_BYTES: u64 = 8 << 20;
 
 /// The bounds within which a ZIP is read. [`Options::default`] suits every export Convex can make.
 #[derive(Debug, Clone)]

@@ -160,11 +160,6 @@ impl Reader {
         self.index.take()
     }
 
-    /// Bytes of the ZIP taken in so far.
-    pub fn received_bytes(&self) -> u64 {
-        self.received
-    }
-
     /// The last byte has been pushed.
     pub fn finish(mut self) -> Result<Finished, ArchiveError> {
         let received = self.received;

@@ -191,16 +191,3 @@ fn a_damaged_index_is_refused() {
         assert!(matches!(index.lines(&frame).await, Err(RandomError::BadIndex { .. })));
     });
 }
-
-#[test]
-fn a_file_on_a_disk_is_read_as_a_stream_is() {
-    let zip = small().finish();
-    let path = std::env::temp_dir().join(format!("convault-archive-{}.zip", std::process::id()));
-    std::fs::write(&path, &zip).unwrap();
-    let mut index = Vec::new();
-    let found =
-        convault_archive::read_file(&path, Options::default(), |bytes| index.extend_from_slice(bytes));
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(found.unwrap().findings, common::read(&zip).unwrap().findings);
-    assert!(!lines(&index).is_empty());
-}

@@ -89,7 +89,7 @@ pub use parts::{MAX_PARTS, MIN_PART_BYTES, PartPlan, PartPlanError};
 pub use platform::{MadeDeployment, NewDeployment, Platform, PlatformError};
 pub use proof::{PROOF_FORMAT, Proof, ProofDepth, ProofFault, ProofResult};
 pub use prune_record::{Known, PRUNE_RECORD_FORMAT, PruneRecord};
-pub use reading::{Readable, oldest_unread, share};
+pub use reading::{Readable, share};
 pub use refs::FileRef;
 pub use retention::{
     CalendarDay, CalendarEntry, Candidate, Decision, Keep, Reason, RetentionPlan, keep_horizon,

@@ -45,12 +45,6 @@ pub fn share(all: &[Readable], within: Duration, interval: Duration, now: Timest
     chosen
 }
 
-/// How long the longest unread snapshot has been unread; `None` where there is none.
-pub fn oldest_unread(all: &[Readable], now: Timestamp) -> Option<Duration> {
-    let oldest = all.iter().map(|readable| readable.read).min()?;
-    Some(Duration::try_from(now.duration_since(oldest)).unwrap_or(Duration::ZERO))
-}
-
 struct Due<'a> {
     readable: &'a Readable,
     /// Runs up to the deadline, this one included; at least 1.

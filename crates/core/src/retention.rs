@@ -112,7 +112,7 @@ pub enum Reason {
 
 impl Reason {
     /// The reason in one or two words, for a calendar.
-    pub fn in_short(&self) -> &'static str {
+    fn in_short(&self) -> &'static str {
         match self {
             Self::NoRule => "no rule",
             Self::Last { .. } => "last",

@@ -30,7 +30,7 @@ impl MirrorLayout {
     }
 
     /// The prefix of stored objects, ending in a slash.
-    pub fn objects_prefix(&self) -> String {
+    fn objects_prefix(&self) -> String {
         format!("{}objects/", self.prefix())
     }
 

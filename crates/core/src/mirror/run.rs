@@ -34,7 +34,7 @@ impl MirrorVerdict {
     }
 
     /// The verdict of this word.
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verdict| verdict.as_str() == word)
     }
 }
