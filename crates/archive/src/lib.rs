@@ -1,8 +1,9 @@
 //! The bytes of a snapshot: reads Convex's ZIP forward only as it streams ([`Reader`]), proves what can be proven
 //! of it ([`Findings`]), writes its index while it passes, and reads single entries and documents at random. Signs what
 //! is said of a snapshot, and tells who signed it ([`signature`]). Encrypts, and opens what is encrypted ([`encryption`]).
+//! Writes the ZIP of content that leaves otherwise than it is stored ([`ZipWriter`]).
 //!
-//! Deliberately absent: input and output, tasks, and any change to the ZIP. Its bytes are stored as they
+//! Deliberately absent: input and output, tasks, and any change to a ZIP that is read. Its bytes are stored as they
 //! came; no document passes through a JSON library on its way. Where the export's format is described:
 //! `docs/format.md`.
 

@@ -1,5 +1,6 @@
 //! What others see of the daemon over HTTP: `/live`, `/ready`, `/metrics`, the API under `/api/v1/` and the status
-//! page at `/`. `docs/metrics.md` lists the metrics, `/api/v1/openapi.json` describes the API.
+//! page at `/`; and the report of a drill as a page or text. `docs/metrics.md` lists the metrics,
+//! `/api/v1/openapi.json` describes the API.
 //!
 //! Everything is answered from [`convault_core::Control`], which answers from memory and the run history: a scrape
 //! touches no network. What acts needs a bearer token, and cannot be had without one.
