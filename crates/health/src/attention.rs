@@ -2,7 +2,7 @@
 
 use convault_core::{
     DeploymentName, DestinationStatus, DrillStatus, HoldingStatus, JobStatus, MirrorStatus, RunOutcome,
-    Status, VerifyStatus,
+    Status, VerifyStatus, WatchStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,8 +42,9 @@ pub(crate) fn concerns(status: &Status) -> Vec<Concern> {
             found.extend(task.into_iter().flat_map(|task| here.verifying(task, &intervals)));
         }
     }
-    found.extend(status.drills.iter().filter_map(|drill| of_drill(drill, status.now)));
+    found.extend(status.drills.iter().filter_map(|drill| of_drill(drill, status)));
     found.extend(status.mirrors.iter().flat_map(|mirror| of_mirror(mirror, status.now)));
+    found.extend(status.watching.iter().filter_map(|watch| of_watch(watch, status)));
     found.sort_by_key(|concern| !concern.urgent);
     found
 }
@@ -107,21 +108,38 @@ fn of_mirror(mirror: &MirrorStatus, now: Timestamp) -> Vec<Concern> {
 }
 
 /// A drill that was not passed tells that there may be no way back.
-fn of_drill(drill: &DrillStatus, now: Timestamp) -> Option<Concern> {
+fn of_drill(drill: &DrillStatus, status: &Status) -> Option<Concern> {
     let name = &drill.drill;
-    let Verdict { class, word } = Verdict::of_drill(drill, now);
+    let Verdict { class, word } = Verdict::of_drill(drill, status.started, status.now);
     let run = drill.last_attempt.as_ref();
     let message = run.map(|run| run.message.trim_end_matches('.')).unwrap_or_default();
     let failed = run.is_some_and(|run| run.outcome == Some(RunOutcome::Failed));
     let what = match (failed, drill.last_passed) {
         (true, _) => format!("Drill {name}: {word}: {message}."),
         (false, Some(passed)) if class == "bad" => {
-            format!("Drill {name}: {word}, {}.", relative(passed, now))
+            format!("Drill {name}: {word}, {}.", relative(passed, status.now))
+        }
+        (false, None) if class == "bad" => {
+            format!("Drill {name}: {word}, and the daemon runs for longer than its max_age.")
         }
         _ => format!("Drill {name}: {word}."),
     };
     match class {
+        "bad" if run.is_none() => Some(urgent(what, format!("`convault drill {name}` makes one."))),
         "bad" => Some(urgent(what, format!("`convault drill {name} --past` tells about the newest one."))),
+        "warn" => Some(mild(what, "")),
+        _ => None,
+    }
+}
+
+/// A change of secrets that nobody looks for is missed until the next backup.
+fn of_watch(watch: &WatchStatus, status: &Status) -> Option<Concern> {
+    let Verdict { class, word } = Verdict::of_watch(watch, status.started, status.now);
+    let run = watch.last_attempt.as_ref().filter(|run| run.outcome != Some(RunOutcome::Good));
+    let message = run.map(|run| format!(": {}", run.message.trim_end_matches('.'))).unwrap_or_default();
+    let what = format!("Secrets of job {}: {word}{message}.", watch.job);
+    match class {
+        "bad" => Some(urgent(what, "")),
         "warn" => Some(mild(what, "")),
         _ => None,
     }

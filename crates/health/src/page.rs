@@ -5,8 +5,9 @@ mod drills;
 mod history;
 mod jobs;
 mod mirrors;
+mod watching;
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use axum::{
     extract::State,
@@ -14,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use convault_core::{CoordinationStatus, RunRecord, Sha256, Status};
+use convault_core::{CoordinationStatus, DeploymentName, RunRecord, Sha256, Status};
 use jiff::Timestamp;
 
 use crate::{
@@ -65,16 +66,17 @@ fn whole(status: &Status, runs: &Result<Vec<RunRecord>, String>) -> String {
          <meta http-equiv=\"refresh\" content=\"15\"><style>{STYLE}</style></head><body>\
          <header><h1>Convault</h1><span class=\"soft\">{version} · started {started}</span></header><main>{banner}\
          <h2>Jobs</h2><div class=\"cards\">{cards}</div>\
-         <h2>Destinations</h2><div class=\"places\">{places}</div>{mirrors}{drills}{sharing}\
+         <h2>Destinations</h2><div class=\"places\">{places}</div>{mirrors}{drills}{watching}{sharing}\
          <h2>Runs</h2>{history}</main>\
          <footer>As of {now}. <a href=\"/metrics\">Metrics</a> · <a href=\"/api/v1/status\">Status as JSON</a> · \
          <a href=\"/api/v1/openapi.json\">API</a></footer></body></html>\n",
         title = title(concerns.len()),
         version = Escaped(&status.version),
         started = relative(status.started, status.now),
-        banner = banner(&concerns),
+        banner = banner(&concerns, status),
         mirrors = mirrors::cards(&status.mirrors, status.now),
-        drills = drills::cards(&status.drills, status.now),
+        drills = drills::cards(status),
+        watching = watching::cards(status),
         sharing = status.coordination.as_ref().map(sharing).unwrap_or_default(),
         now = to_the_second(status.now),
     )
@@ -88,13 +90,31 @@ fn title(concerns: usize) -> String {
     }
 }
 
-fn banner(concerns: &[Concern]) -> String {
+fn banner(concerns: &[Concern], status: &Status) -> String {
     let Some(worst) = concerns.first() else {
-        return "<div class=\"banner good\">All is well.</div>".to_owned();
+        let waiting = without_a_snapshot(status);
+        if waiting.is_empty() {
+            return "<div class=\"banner good\">All is well.</div>".to_owned();
+        }
+        let names = Escaped(waiting.join(", "));
+        return format!(
+            "<div class=\"banner info\">Nothing is wrong, but there is no snapshot yet of {names}.</div>"
+        );
     };
     let class = if worst.urgent { "bad" } else { "warn" };
     let items: Vec<_> = concerns.iter().map(item).collect();
     format!("<div class=\"banner {class}\">Needs attention<ul>{}</ul></div>", items.concat())
+}
+
+/// Deployments that a job protects and of which no good snapshot is known: nothing is well before there is one.
+fn without_a_snapshot(status: &Status) -> Vec<&str> {
+    let has_one = |name: &DeploymentName| {
+        let mut held = status.destinations.iter().filter_map(|place| place.holdings.get(name));
+        held.any(|holding| holding.count("good") > 0)
+            || status.jobs.iter().any(|job| job.deployment == *name && job.last_success.is_some())
+    };
+    let names: BTreeSet<&DeploymentName> = status.jobs.iter().map(|job| &job.deployment).collect();
+    names.into_iter().filter(|name| !has_one(name)).map(DeploymentName::as_str).collect()
 }
 
 fn item(concern: &Concern) -> String {

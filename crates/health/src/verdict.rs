@@ -1,6 +1,6 @@
 //! [`Verdict`]: how something is to be seen.
 
-use convault_core::{DrillStatus, JobStatus, MirrorStatus, RunOutcome};
+use convault_core::{DrillStatus, JobStatus, MirrorStatus, RunOutcome, WatchStatus};
 use jiff::Timestamp;
 
 /// How much later than its schedule allows something may be before it is called late: the same half hour as in the
@@ -51,20 +51,35 @@ impl Verdict {
         Self { class, word }
     }
 
-    /// How a drill does.
-    pub(crate) fn of_drill(drill: &DrillStatus, now: Timestamp) -> Self {
+    /// How a drill does, as a daemon sees it that runs since `started`.
+    pub(crate) fn of_drill(drill: &DrillStatus, started: Timestamp, now: Timestamp) -> Self {
         let last = drill.last_attempt.as_ref();
         let (class, word) = match last.and_then(|run| run.outcome) {
             Some(RunOutcome::Failed) if last.is_some_and(|run| run.snapshot.is_some()) => {
                 ("bad", "not passed")
             }
             Some(RunOutcome::Failed) => ("bad", "could not be made"),
-            _ if is_too_old(drill, now) => ("bad", "passed too long ago"),
+            _ if is_too_old(drill, started, now) && drill.last_passed.is_none() => ("bad", "never passed"),
+            _ if is_too_old(drill, started, now) => ("bad", "passed too long ago"),
             Some(RunOutcome::Interrupted) => ("warn", "last drill was interrupted"),
             Some(RunOutcome::Cancelled) => ("warn", "last drill was cancelled"),
             Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect) => ("good", "passed"),
             None if drill.last_passed.is_some() => ("good", "passed"),
             None => ("info", "no drill yet"),
+        };
+        Self { class, word }
+    }
+
+    /// How the looks at a job's secrets do, as a daemon sees it that runs since `started`.
+    pub(crate) fn of_watch(watch: &WatchStatus, started: Timestamp, now: Timestamp) -> Self {
+        let last = watch.last_attempt.as_ref().and_then(|run| run.outcome);
+        let (class, word) = match last {
+            _ if is_unread(watch, started, now) => ("bad", "not read for too long"),
+            Some(RunOutcome::Failed | RunOutcome::Interrupted) => ("warn", "last look failed"),
+            Some(RunOutcome::Partial) => ("warn", "last look was not whole"),
+            Some(RunOutcome::Cancelled) => ("warn", "last look was cancelled"),
+            Some(RunOutcome::Good | RunOutcome::Suspect) => ("good", "good"),
+            None => ("info", "no look yet"),
         };
         Self { class, word }
     }
@@ -87,8 +102,16 @@ pub(crate) fn is_late(mirror: &MirrorStatus, now: Timestamp) -> bool {
         .is_some_and(|(age, interval)| age > 2.0 * interval + LATE_AFTER_SECONDS)
 }
 
-/// Whether the last drill that was passed is older than it may be. The same rule as the alert `ConvaultDrillTooOld`.
-pub(crate) fn is_too_old(drill: &DrillStatus, now: Timestamp) -> bool {
-    let age = drill.last_passed.map(|time| now.duration_since(time).as_secs_f64());
-    age.zip(drill.max_age_seconds).is_some_and(|(age, limit)| age > limit)
+/// Whether the last drill that was passed is older than it may be; where none ever was, that counts from the daemon's
+/// start. The same rule as the alert `ConvaultDrillTooOld`.
+pub(crate) fn is_too_old(drill: &DrillStatus, started: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(drill.last_passed.unwrap_or(started)).as_secs_f64();
+    drill.max_age_seconds.is_some_and(|limit| age > limit)
+}
+
+/// Whether no look has read all secrets for three times its interval; where none ever did, that counts from the daemon's
+/// start. The same rule as the alert `ConvaultSecretsNotRead`.
+fn is_unread(watch: &WatchStatus, started: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(watch.last_success.unwrap_or(started)).as_secs_f64();
+    watch.expected_interval_seconds.is_some_and(|interval| age > 3.0 * interval + LATE_AFTER_SECONDS)
 }

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use convault_core::DrillStatus;
-use jiff::Timestamp;
+use convault_core::{DrillStatus, Status};
 
 use super::time;
 use crate::{
@@ -13,16 +12,17 @@ use crate::{
 };
 
 /// The cards below their heading; nothing where there is no drill.
-pub(super) fn cards(drills: &[DrillStatus], now: Timestamp) -> String {
-    if drills.is_empty() {
+pub(super) fn cards(status: &Status) -> String {
+    if status.drills.is_empty() {
         return String::new();
     }
-    let cards: String = drills.iter().map(|drill| card(drill, now)).collect();
+    let cards: String = status.drills.iter().map(|drill| card(drill, status)).collect();
     format!("<h2>Drills</h2><div class=\"cards\">{cards}</div>")
 }
 
-fn card(drill: &DrillStatus, now: Timestamp) -> String {
-    let Verdict { class, word } = Verdict::of_drill(drill, now);
+fn card(drill: &DrillStatus, status: &Status) -> String {
+    let now = status.now;
+    let Verdict { class, word } = Verdict::of_drill(drill, status.started, now);
     let running = drill.running.as_ref().map_or("", |_| "<span class=\"pill info\">running</span> ");
     let mut rows = String::new();
     let mut row = |name: &str, value: String| {
@@ -33,6 +33,9 @@ fn card(drill: &DrillStatus, now: Timestamp) -> String {
     row("Schedule", Escaped(drill.schedule.as_deref().unwrap_or("on request")).to_string());
     row("Next due", drill.next_due.map_or_else(|| "–".to_owned(), |due| time(due, now)));
     row("Last passed", drill.last_passed.map_or("never".to_owned(), |at| time(at, now)));
+    if let Some(limit) = drill.max_age_seconds {
+        row("May be old", span(seconds(limit)));
+    }
     row("Restored after", length(drill.restore_seconds));
     row("Data was old", length(drill.data_age_seconds));
     if drill.failures > 0 {

@@ -1,7 +1,7 @@
 //! The status page.
 
 use axum::http::StatusCode;
-use convault_core::{HoldingStatus, RunOutcome};
+use convault_core::{HoldingStatus, RunOutcome, RunRecord};
 
 use crate::fake::{Rig, alarming, at, run};
 
@@ -119,7 +119,38 @@ async fn a_new_destination_that_nothing_was_sent_to_is_no_alarm() {
         status.jobs[0].last_attempt = None;
         status.destinations[0].holdings.values_mut().for_each(|holding| *holding = HoldingStatus::default());
     }
+    let page = rig.get("/").await.body;
+    assert!(page.contains("Nothing is wrong, but there is no snapshot yet of crm."));
+    assert!(!page.contains("All is well") && !page.contains("Needs attention"));
+}
+
+#[tokio::test]
+async fn secrets_that_nobody_could_read_are_said() {
+    let rig = Rig::loopback();
+    let page = rig.get("/").await.body;
+    assert!(page.contains("<h2>Secrets</h2>") && page.contains("<dt>Secrets</dt><dd>42</dd>"));
+    rig.control.status.lock().unwrap().watching[0].last_attempt =
+        Some(RunRecord { message: "not read: the key may not".to_owned(), ..run(RunOutcome::Failed) });
+    let page = rig.get("/").await.body;
+    assert!(page.contains("Secrets of job nightly: last look failed: not read: the key may not."));
+    // A look comes every quarter of an hour.
+    rig.control.status.lock().unwrap().watching[0].last_success = Some(at("2026-11-22T02:30:00Z"));
+    let page = rig.get("/").await.body;
+    assert!(page.contains("Secrets of job nightly: not read for too long: not read: the key may not."));
+}
+
+#[tokio::test]
+async fn a_drill_that_was_never_passed_is_said_once_its_time_is_over() {
+    let rig = Rig::loopback();
+    {
+        let drill = &mut rig.control.status.lock().unwrap().drills[0];
+        drill.last_attempt = None;
+        drill.last_passed = None;
+    }
     assert!(rig.get("/").await.body.contains("All is well."));
+    rig.control.status.lock().unwrap().started = at("2026-11-10T00:00:00Z");
+    let said = "Drill weekly: never passed, and the daemon runs for longer than its max_age.";
+    assert!(rig.get("/").await.body.contains(said));
 }
 
 #[tokio::test]
