@@ -8,7 +8,7 @@ use convault_core::{LockMode, Store, Tier};
 use crate::Trust;
 
 /// How long an object without an owner stays, where nothing else was said.
-pub const ORPHAN_GRACE: Duration = Duration::from_hours(7 * 24);
+const ORPHAN_GRACE: Duration = Duration::from_hours(7 * 24);
 
 /// How what is stored is kept from being read by whoever has the bucket.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use convault_core::{Assertion, DeploymentName, DrillName, DrillProof, Environmen
 
 pub use self::{
     permit::{ScratchMarked, prepare_scratch},
-    platform::{PlatformScratch, SCRATCH_KEY_ACTIONS},
+    platform::PlatformScratch,
     record::{DrillRecord, newest_drills, reveal_drill},
     run::drill,
     scratch::{Connect, Pages, Reached, Scratch, ScratchDeployment},

@@ -92,7 +92,7 @@ impl Leases {
     }
 
     /// How long after [`HeldLease::lost`] nobody can take the lease over yet.
-    pub fn margin(&self) -> Duration {
+    pub(crate) fn margin(&self) -> Duration {
         self.shared.pace.margin
     }
 

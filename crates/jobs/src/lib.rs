@@ -1,5 +1,7 @@
-//! One file per verb: [`backup`](backup()), [`survey`](survey()), [`verify`](verify()), [`prune`](prune()),
-//! [`mark`](mark()), [`download`](download()).
+//! One file or folder per verb: [`backup`](backup()), [`survey`](survey()), [`verify`](verify()), [`prune`](prune()),
+//! [`mark`](mark()), [`repair`](repair()), [`download`](download()), [`plan_restore`] and what follows it,
+//! [`drill`](drill()), [`find_documents`] and what else looks, [`choose`] and what brings back, [`hand_over`], [`erasure`],
+//! [`reencrypt`](reencrypt()), [`mirror`](mirror()).
 //!
 //! Written against the traits of `convault-core` only: no verb knows S3, Convex or SQL. Deliberately absent:
 //! schedules, settings, exit codes, and the words people read on a terminal.
@@ -61,13 +63,13 @@ pub use backup::{BackupJob, backup};
 pub use content::{Content, ErasedSet, Lines, Outgone, RuleCounts, Rules, Selected, StoredEntry, StoredFile};
 pub use context::RunContext;
 pub use coordinate::{Coordinated, DueTime, coordinate};
-pub use destination::{Destination, Encryption, ORPHAN_GRACE};
+pub use destination::{Destination, Encryption};
 pub use download::{
     Downloaded, content_to_file, download, download_content, download_to_file, entry_to_file,
 };
 pub use drill::{
-    Connect, Drill, DrillRecord, DrillSource, Drilled, Pages, PlatformScratch, Reached, SCRATCH_KEY_ACTIONS,
-    Scratch, ScratchDeployment, ScratchMarked, drill, newest_drills, prepare_scratch, reveal_drill,
+    Connect, Drill, DrillRecord, DrillSource, Drilled, Pages, PlatformScratch, Reached, Scratch,
+    ScratchDeployment, ScratchMarked, drill, newest_drills, prepare_scratch, reveal_drill,
 };
 pub use error::{JobError, chain};
 pub use handover::{
@@ -78,7 +80,7 @@ pub use lease::{Attempt, HeldLease, Leases};
 pub use look::{
     DocumentDifference, FieldChange, FieldPath, FieldValue, Life, LifeStep, Looked, Lookup,
     ParseFieldPathError, TableDifference, Token, Wanted, changes, diff, find_documents, members,
-    table_number, tables_of,
+    table_number,
 };
 pub use mark::{MarkRequest, mark};
 pub use mirror::{
@@ -95,10 +97,9 @@ pub use recover::{
 pub use reencrypt::{Reencrypted, needs_reencryption, reencrypt};
 pub use repair::{RepairReport, RepairRules, repair};
 pub use restore::{
-    CountDifference, Counted, DamagedFile, Drift, Guard, Guarded, Imported, LineOutput, LineSource, Lossy,
-    LostTypes, PlannedFiles, PlannedTable, Prepared, RestorePlan, Safety, SafetySnapshot, SentLines,
-    compare_counts, drift, import_content, import_lines, is_storage_name, perform_guarded, plan_restore,
-    read_surrounding, too_old,
+    CountDifference, Counted, DamagedFile, Drift, Guard, Guarded, Imported, Lossy, LostTypes, PlannedFiles,
+    PlannedTable, Prepared, RestorePlan, Safety, SafetySnapshot, compare_counts, drift, import_content,
+    is_storage_name, perform_guarded, plan_restore, read_surrounding, too_old,
 };
 pub use secrets::{
     ListedSecret, SecretChanges, SecretValue, SecretsOrigin, SecretsRestore, StoredSecrets, WatchJob,

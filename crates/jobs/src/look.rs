@@ -17,7 +17,7 @@ pub use self::{
     find::{Looked, find_documents},
     history::{Life, LifeStep},
     id::table_number,
-    lookup::{Lookup, tables_of},
+    lookup::Lookup,
     path::{FieldPath, ParseFieldPathError},
     token::{Token, members},
     wanted::{FieldValue, Wanted},
@@ -25,6 +25,7 @@ pub use self::{
 pub(crate) use self::{
     diff::Side,
     find::no_table,
+    lookup::tables_of,
     merge::{Held, Meeting, Merge, TableLines},
     token::id_of,
 };

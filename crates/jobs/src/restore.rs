@@ -1,5 +1,5 @@
-//! Brings stored content into a deployment. [`plan_restore`] says what would happen; [`import_content`] and
-//! [`import_lines`] prepare an import, which changes nothing; [`perform_guarded`] performs it, once nothing can be lost.
+//! Brings stored content into a deployment. [`plan_restore`] says what would happen; [`import_content`] prepares an
+//! import, which changes nothing; [`perform_guarded`] performs it, once nothing can be lost.
 
 mod compare;
 mod damaged;
@@ -7,7 +7,6 @@ mod drift;
 mod guard;
 mod held;
 mod import;
-mod lines;
 mod lossy;
 mod plan;
 mod prepared;
@@ -23,7 +22,6 @@ pub use self::{
     drift::{Drift, drift},
     guard::{Guard, Guarded, perform_guarded},
     import::import_content,
-    lines::{LineOutput, LineSource, SentLines, import_lines},
     lossy::{Lossy, LostTypes},
     plan::{PlannedFiles, PlannedTable, RestorePlan, is_storage_name, plan_restore, too_old},
     prepared::{Imported, Prepared},

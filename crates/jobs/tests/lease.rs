@@ -164,7 +164,6 @@ async fn a_living_holder_is_never_replaced() {
         time::sleep(retry_after).await;
     }
     assert!(held.still_surely_held());
-    assert!(held.held_for() > Duration::from_hours(8));
     assert!(world.record().beat > 480);
 }
 

@@ -74,7 +74,7 @@ impl<'c> StoredFile<'c> {
     }
 
     /// Whether there is a row and no content: the file could not be fetched when the snapshot was made.
-    pub fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         matches!(self.from, From::Missing)
     }
 

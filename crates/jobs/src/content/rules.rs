@@ -58,7 +58,7 @@ pub struct RuleCounts {
 
 impl Rules {
     /// Whether content leaves as it is stored.
-    pub fn change_nothing(&self) -> bool {
+    pub(super) fn change_nothing(&self) -> bool {
         self.erased == ErasedSet::default()
             && self.masks.is_empty()
             && self.quiet.is_empty()
@@ -69,19 +69,19 @@ impl Rules {
     }
 
     /// Whether a user table is among what is chosen.
-    pub fn takes_table(&self, table: &TableRef) -> bool {
+    pub(crate) fn takes_table(&self, table: &TableRef) -> bool {
         let Some(only) = &self.only else { return true };
         only.contains(&Selected::Component(table.component.clone()))
             || only.contains(&Selected::Table(table.clone()))
     }
 
     /// Whether the stored files of a component are among what is chosen.
-    pub fn takes_files(&self, component: &str) -> bool {
+    pub(crate) fn takes_files(&self, component: &str) -> bool {
         !self.without_files && self.takes_table(&TableRef::new(component, "_storage"))
     }
 
     /// Whether all tables of a component are among what is chosen.
-    pub fn takes_component(&self, component: &str) -> bool {
+    pub(crate) fn takes_component(&self, component: &str) -> bool {
         let Some(only) = &self.only else { return true };
         only.contains(&Selected::Component(component.to_owned()))
     }

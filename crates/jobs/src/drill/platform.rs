@@ -10,7 +10,7 @@ use super::scratch::{Connect, Reached, Scratch, ScratchDeployment};
 use crate::{JobError, error::chain};
 
 /// What the deploy key of a scratch deployment may do, and nothing else.
-pub const SCRATCH_KEY_ACTIONS: [&str; 8] = [
+const SCRATCH_KEY_ACTIONS: [&str; 8] = [
     "deployment:backups:create",
     "deployment:backups:view",
     "deployment:backups:download",

@@ -40,7 +40,6 @@ struct Tenure {
     shared: Arc<Shared>,
     object: LeaseObject,
     fence: u64,
-    taken: Instant,
     given_back: bool,
     lost: CancellationToken,
     ended: CancellationToken,
@@ -70,7 +69,6 @@ impl HeldLease {
     ) -> Arc<Self> {
         let tenure = Arc::new(Tenure {
             fence: seen.lease.fence,
-            taken: since.instant,
             given_back,
             lost: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -102,12 +100,6 @@ impl HeldLease {
     /// and failed, gives the lease back too. So a look at the beginning of a run is needed whatever this says.
     pub fn was_given_back(&self) -> bool {
         self.tenure.given_back
-    }
-
-    /// For how long it has been held, on the clock that never jumps. A plan to delete is carried out only when it was
-    /// made under this lease and a whole lease ago.
-    pub fn held_for(&self) -> Duration {
-        self.tenure.taken.elapsed()
     }
 
     /// After how long without a sign of its holder it may be taken over.

@@ -57,7 +57,7 @@ impl Lookup {
 }
 
 /// The tables that a document of that id can be in: those of its number, in every component.
-pub async fn tables_of(content: &Content<'_>, id: &str) -> Result<Vec<TableRef>, JobError> {
+pub(crate) async fn tables_of(content: &Content<'_>, id: &str) -> Result<Vec<TableRef>, JobError> {
     let Some(number) = table_number(id) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for component in content.components().await? {

@@ -53,7 +53,7 @@ impl PruneRules {
     }
 
     /// What is kept in one destination: where it accepts only some tiers, only those count there.
-    pub fn keep_in(&self, destination: &Destination) -> Keep {
+    pub(crate) fn keep_in(&self, destination: &Destination) -> Keep {
         destination
             .accept
             .as_deref()
