@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use convault_core::{Sha256, Sha256Stream, Store, StoreError, StoreErrorKind};
-use futures::StreamExt as _;
+use convault_core::{ObjectVersion, Sha256, Sha256Stream, Store, StoreError, StoreErrorKind};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 
 use crate::JobError;
 
@@ -27,6 +27,16 @@ pub(crate) async fn read_small(store: &dyn Store, key: &str, limit_bytes: u64) -
         }
     }
     read_once(store, key, limit_bytes).await
+}
+
+/// The next of the versions that a store lists; none where it keeps none, or shows them to somebody else only.
+pub(crate) async fn next_version(
+    versions: &mut BoxStream<'_, Result<ObjectVersion, StoreError>>,
+) -> Result<Option<ObjectVersion>, JobError> {
+    match versions.try_next().await {
+        Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => Ok(None),
+        found => Ok(found?),
+    }
 }
 
 async fn read_once(store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Bytes, JobError> {

@@ -15,7 +15,7 @@ use crate::{
     Destination, Folder, FolderState, JobError, MarkRequest, RunContext, Survey,
     error::chain,
     mark::{About, write_mark},
-    read::check_object,
+    read::{check_object, next_version},
     rebuild::Rebuild,
     repository,
     settle::{Expected, copy_object, prove},
@@ -333,15 +333,7 @@ impl Repair<'_> {
         let key = layout.manifest(&folder.id);
         // SeaweedFS lists the versions below a folder whole, and those below any other prefix not always.
         let mut versions = self.store().list_versions(&layout.snapshot_prefix(&folder.id));
-        loop {
-            let version = match versions.try_next().await {
-                Ok(Some(version)) => version,
-                Ok(None) => return Ok(None),
-                Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error.into()),
-            };
+        while let Some(version) = next_version(&mut versions).await? {
             if version.key != key || version.deletion || version.size_bytes > LARGEST_MANIFEST_BYTES {
                 continue;
             }
@@ -363,6 +355,7 @@ impl Repair<'_> {
             }
             return Ok(Some(bytes));
         }
+        Ok(None)
     }
 
     /// A version of a manifest's signature by which `bytes` can be trusted.

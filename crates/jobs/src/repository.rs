@@ -6,7 +6,11 @@ use convault_archive::signature::{PublicKey, SigningKey};
 use convault_core::{Layout, PutMode, REPOSITORY_KEY, RepositoryFile, RunId, Store, StoreErrorKind};
 use futures::TryStreamExt as _;
 
-use crate::{Destination, Encryption, JobError, RunContext, Survey, read::read_small, trust::put_own};
+use crate::{
+    Destination, Encryption, JobError, RunContext, Survey,
+    read::{next_version, read_small},
+    trust::put_own,
+};
 
 const REPOSITORY_FORMAT: u32 = 1;
 /// So much of the recipients' fingerprint is in the name of the escrowed names key.
@@ -72,15 +76,7 @@ pub(crate) async fn mend(
 /// The newest version that is a repository file.
 async fn older_version(store: &dyn Store) -> Result<Option<Bytes>, JobError> {
     let mut versions = store.list_versions(REPOSITORY_KEY);
-    loop {
-        let version = match versions.try_next().await {
-            Ok(Some(version)) => version,
-            Ok(None) => return Ok(None),
-            Err(error) if matches!(error.kind, StoreErrorKind::Unsupported | StoreErrorKind::Denied) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
+    while let Some(version) = next_version(&mut versions).await? {
         let may_be = version.key == REPOSITORY_KEY && !version.deletion;
         if !may_be || version.size_bytes > LARGEST_REPOSITORY_FILE_BYTES {
             continue;
@@ -91,6 +87,7 @@ async fn older_version(store: &dyn Store) -> Result<Option<Bytes>, JobError> {
             return Ok(Some(bytes.into()));
         }
     }
+    Ok(None)
 }
 
 fn made(destination: &Destination, repository: RunId) -> RepositoryFile {

@@ -29,7 +29,7 @@ const MISSING: &str = "surroundings-missing";
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(2);
 /// Memory for the parts of the object in each group.
-pub(crate) const SURROUNDINGS_BYTES: u64 = 2 * MIN_PART_BYTES;
+const SURROUNDINGS_BYTES: u64 = 2 * MIN_PART_BYTES;
 
 /// What became of the surroundings of a run.
 #[derive(Debug, Default)]
@@ -60,6 +60,19 @@ pub(crate) fn refuse_without_recipients(
     }
 }
 
+/// Surroundings as an object to be sent.
+pub(crate) fn outline<'a>(layout: &'a Layout, stall_limit: Duration, context: &'a RunContext) -> Outline<'a> {
+    Outline {
+        layout,
+        id: &context.id,
+        name: Layout::SURROUNDINGS_NAME,
+        role: ObjectRole::Surroundings,
+        length_bytes: None,
+        budget_bytes: SURROUNDINGS_BYTES,
+        stall_limit,
+    }
+}
+
 /// Collects the job's surroundings into one object of the snapshot in every group. What cannot be collected is told; only
 /// a stop ends it early, and then no object is added.
 pub(crate) async fn surround(
@@ -73,15 +86,7 @@ pub(crate) async fn surround(
     };
     context.phase(RunPhase::Surroundings);
     let layout = Layout::new(job.deployment.clone());
-    let outline = Outline {
-        layout: &layout,
-        id: &context.id,
-        name: Layout::SURROUNDINGS_NAME,
-        role: ObjectRole::Surroundings,
-        length_bytes: None,
-        budget_bytes: SURROUNDINGS_BYTES,
-        stall_limit: job.stall_limit,
-    };
+    let outline = outline(&layout, job.stall_limit, context);
     let sendings: Result<Vec<Sending>, _> =
         deliveries.iter().map(|delivery| Sending::begin(&delivery.group, &outline)).collect();
     let sink = ZipSink::new(sendings?);

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use convault_archive::NamesKey;
 use convault_core::{
-    Candidate, DestinationResult, Layout, Lock, ObjectRole, PutMode, RunId, SECRET_SET_FORMAT, SecretSet,
-    Standing, StoreErrorKind, Stored, keep_horizon,
+    Candidate, DestinationResult, Layout, Lock, PutMode, RunId, SECRET_SET_FORMAT, SecretSet, Standing,
+    StoreErrorKind, Stored, keep_horizon,
 };
 use jiff::Timestamp;
 
@@ -15,11 +15,11 @@ use super::{
 use crate::{
     Destination, JobError, RunContext,
     error::chain,
-    group::{Group, Outline, Sending, SentObject},
+    group::{Group, Sending, SentObject},
     lane::Finishing,
     repository,
     settle::{Expected, prove},
-    surroundings::{Gathered, Gathering, SURROUNDINGS_BYTES, Values, ZipSink, gather},
+    surroundings::{Gathered, Gathering, Values, ZipSink, gather, outline},
     trust::put_own,
 };
 
@@ -40,16 +40,7 @@ pub(super) async fn store_set(
     let groups = Group::of(destinations);
     let begin = |group: &Group| {
         let key = layout.surroundings_object(&context.id, &group.object_name(Layout::SURROUNDINGS_NAME));
-        let outline = Outline {
-            layout: &layout,
-            id: &context.id,
-            name: Layout::SURROUNDINGS_NAME,
-            role: ObjectRole::Surroundings,
-            length_bytes: None,
-            budget_bytes: SURROUNDINGS_BYTES,
-            stall_limit: job.stall_limit,
-        };
-        Sending::begin_at(group, &key, &outline)
+        Sending::begin_at(group, &key, &outline(&layout, job.stall_limit, context))
     };
     let sendings: Result<Vec<Sending>, _> = groups.iter().map(begin).collect();
     let gathering = Gathering::new(names, &job.deployment, Values::Stored(Box::new(ZipSink::new(sendings?))));
