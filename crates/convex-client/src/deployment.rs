@@ -183,7 +183,7 @@ impl Deployment {
     }
 
     /// Like [`Deployment::query`], but gives the text that the function's result has, each number as it was written.
-    pub async fn query_text(
+    pub(crate) async fn query_text(
         &self,
         function: &'static str,
         arguments: &(impl Serialize + Sync),

@@ -47,4 +47,4 @@ pub use vercel::{Vercel, VercelPage, VercelVariable};
 
 /// What is sent as `Convex-Client`: a name and a version. The server refuses names without one, and old `npm-cli`s,
 /// so no other client's name is borrowed.
-pub const CLIENT_NAME: &str = concat!("convault-", env!("CARGO_PKG_VERSION"));
+const CLIENT_NAME: &str = concat!("convault-", env!("CARGO_PKG_VERSION"));

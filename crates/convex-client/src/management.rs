@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::ClientError;
-use crate::platform::Platform;
+use crate::platform::{Pagination, Platform};
 
 const CREATE: &str = "create_deployment";
 const LIST: &str = "list_deployments";
@@ -130,13 +130,6 @@ enum Listing {
         #[serde(default)]
         pagination: Pagination,
     },
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Pagination {
-    has_more: bool,
-    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -83,11 +83,12 @@ struct Page {
     pagination: Pagination,
 }
 
+/// What the platform says after a page of a listing.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Pagination {
-    has_more: bool,
-    next_cursor: Option<String>,
+pub(crate) struct Pagination {
+    pub(crate) has_more: bool,
+    pub(crate) next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
