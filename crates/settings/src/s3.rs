@@ -12,7 +12,7 @@ use crate::{
 
 /// A provider of S3, for what differs between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum S3Profile {
+enum S3Profile {
     /// Amazon S3.
     Aws,
     /// Cloudflare R2.
@@ -36,18 +36,6 @@ impl S3Profile {
             "ceph" => Self::Ceph,
             "garage" => Self::Garage,
             _ => Self::Aws,
-        }
-    }
-
-    /// The word for it in the settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Aws => "aws",
-            Self::R2 => "r2",
-            Self::B2 => "b2",
-            Self::Minio => "minio",
-            Self::Ceph => "ceph",
-            Self::Garage => "garage",
         }
     }
 
@@ -101,8 +89,6 @@ pub struct S3Settings {
     pub prefix: String,
     /// Whether the bucket goes into the path instead of the host name.
     pub path_style: bool,
-    /// The provider.
-    pub profile: S3Profile,
     /// Whether SHA-256 checksums are sent along with the bytes.
     pub sends_checksums: bool,
     /// The identifier of the key pair.
@@ -132,7 +118,6 @@ pub(crate) fn read(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<S
         endpoint,
         prefix: prefix?,
         path_style: path_style?,
-        profile: profile?,
         sends_checksums: profile?.sends_checksums(),
         access_key: access_key?,
         secret_key: secret_key?,

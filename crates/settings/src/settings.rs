@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Where the settings are, unless `--config` or `CONVAULT_CONFIG` says otherwise.
-pub const DEFAULT_FILE: &str = "/etc/convault/convault.toml";
+const DEFAULT_FILE: &str = "/etc/convault/convault.toml";
 
 /// A file larger than this is not a settings file.
 const LARGEST_FILE_BYTES: u64 = 1 << 20;
@@ -71,7 +71,7 @@ pub struct Settings {
 }
 
 /// The settings file: `given` (`--config`), else `CONVAULT_CONFIG`, else [`DEFAULT_FILE`].
-pub fn settings_file(given: Option<&Path>, environment: &Environment) -> PathBuf {
+fn settings_file(given: Option<&Path>, environment: &Environment) -> PathBuf {
     let named = || environment.get(CONFIG_VARIABLE).map(PathBuf::from);
     given.map(Path::to_owned).or_else(named).unwrap_or_else(|| DEFAULT_FILE.into())
 }
@@ -94,7 +94,8 @@ pub fn socket_path(given: Option<&Path>, environment: &Environment) -> PathBuf {
 }
 
 impl Settings {
-    /// Reads the settings file (see [`settings_file`]), the environment and every secret, once.
+    /// Reads the settings file (`given`, else the one `CONVAULT_CONFIG` names, else the default), the environment and
+    /// every secret, once.
     ///
     /// Either everything is in order, or every problem is listed. Errors of reading the file are problems too.
     pub fn load(given: Option<&Path>, environment: &Environment) -> Result<Self, SettingsProblems> {

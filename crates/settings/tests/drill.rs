@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests")]
 
-use std::{path::Path, time::Duration};
+mod support;
+
+use std::time::Duration;
 
 use convault_core::{Assertion, TableRef};
 use convault_settings::{DrillInto, DrillSettings, Environment, Settings};
+use support::{only_problem, settings_of};
 
 fn read(drill: &str) -> Result<Settings, String> {
     let text = format!(
@@ -27,8 +30,7 @@ deployment = "crm"
 "#
     );
     let environment = Environment::new([("KEY", "prod:happy-animal-123|hunter2"), ("TOKEN", "hunter2")]);
-    Settings::parse(Path::new("/etc/convault/convault.toml"), &text, &environment)
-        .map_err(|problems| problems.to_string().replace("/etc/convault/convault.toml", "FILE"))
+    settings_of(&text, &environment)
 }
 
 fn drill(lines: &str) -> DrillSettings {
@@ -42,7 +44,7 @@ fn drill(lines: &str) -> DrillSettings {
 fn problem(lines: &str) -> String {
     let all = read(lines).expect_err("these settings are wrong");
     assert!(!all.contains("hunter2"), "{all}");
-    all.strip_prefix("1 problem in the settings:\n  ").unwrap_or_else(|| panic!("{all}")).to_owned()
+    only_problem(&all)
 }
 
 const THERE: &str = "into = { url = \"http://127.0.0.1:3210\", key = { env = \"TOKEN\" } }";

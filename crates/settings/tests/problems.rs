@@ -1,10 +1,11 @@
 //! What is said about settings that are wrong: all of it at once, with its place.
 
+mod support;
+
 use std::path::Path;
 
 use convault_settings::{Environment, Settings};
-
-const FILE: &str = "/etc/convault/convault.toml";
+use support::{FILE, only_problem, settings_of};
 
 fn environment() -> Environment {
     Environment::new([
@@ -13,19 +14,13 @@ fn environment() -> Environment {
     ])
 }
 
-fn parse_with(text: &str, environment: &Environment) -> Result<Settings, String> {
-    Settings::parse(Path::new(FILE), text, environment)
-        .map_err(|problems| problems.to_string().replace(FILE, "FILE"))
-}
-
 fn problems(text: &str) -> String {
-    parse_with(text, &environment()).expect_err("these settings are wrong")
+    settings_of(text, &environment()).expect_err("these settings are wrong")
 }
 
 /// The problem of `text`, which has just one.
 fn problem(text: &str) -> String {
-    let all = problems(text);
-    all.strip_prefix("1 problem in the settings:\n  ").unwrap_or_else(|| panic!("{all}")).to_owned()
+    only_problem(&problems(text))
 }
 
 const GOOD: &str = r#"
@@ -165,9 +160,9 @@ fn unknown_variables_of_ours_are_problems_and_named_ones_are_not() {
         Environment::new([("CRM_KEY", "prod:a|b"), ("CONVAULT_CRM_KEY", "prod:a|b"), (name, "x")])
     };
     let text = replaced("CRM_KEY", "CONVAULT_CRM_KEY");
-    assert!(parse_with(&text, &with("OTHER")).is_ok());
+    assert!(settings_of(&text, &with("OTHER")).is_ok());
     assert_eq!(
-        parse_with(&text, &with("CONVAULT_LOGLEVEL")).unwrap_err(),
+        settings_of(&text, &with("CONVAULT_LOGLEVEL")).unwrap_err(),
         "1 problem in the settings:\n  environment $CONVAULT_LOGLEVEL: found an unknown variable; expected one of \
          CONVAULT_LISTEN, CONVAULT_STATE_DIR, CONVAULT_SOCKET, CONVAULT_LOG, CONVAULT_LOG_LEVEL, CONVAULT_CONFIG, or \
          one that a secret names; did you mean `CONVAULT_LOG_LEVEL`?"
@@ -184,12 +179,12 @@ fn variables_go_before_the_file_and_are_checked_like_it() {
         ])
     };
     let text = format!("[daemon]\nlisten = \"127.0.0.1:1\"\n{GOOD}");
-    let settings = parse_with(&text, &with("127.0.0.1:2")).unwrap();
+    let settings = settings_of(&text, &with("127.0.0.1:2")).unwrap();
     assert_eq!(settings.daemon.listen.to_string(), "127.0.0.1:2");
     assert_eq!(settings.daemon.state_dir, Path::new("/tmp/state"));
     assert_eq!(settings.effective()[1].origin.to_string(), "env CONVAULT_LISTEN");
     assert_eq!(
-        parse_with(&text, &with("")).unwrap_err(),
+        settings_of(&text, &with("")).unwrap_err(),
         "1 problem in the settings:\n  environment $CONVAULT_LISTEN: daemon.listen: found \"\"; expected an IP address \
          and a port such as \"127.0.0.1:9640\" or \"[::1]:9640\""
     );
@@ -261,13 +256,13 @@ fn destinations_do_not_share_a_place() {
     };
     let two =
         |one: &str, other: &str| good_with(&format!("{}\n{}", bucket("one", one), bucket("other", other)));
-    assert!(parse_with(&two("a", "b"), &environment).is_ok());
+    assert!(settings_of(&two("a", "b"), &environment).is_ok());
     assert!(
-        parse_with(&two("a", "a/b"), &environment)
+        settings_of(&two("a", "a/b"), &environment)
             .unwrap_err()
             .contains("destination.other.s3: found a place")
     );
-    assert!(parse_with(&two("", "b"), &environment).is_err());
+    assert!(settings_of(&two("", "b"), &environment).is_err());
 }
 
 #[test]
@@ -321,7 +316,7 @@ fn schedules_are_read_as_the_scheduler_will() {
         assert!(said.contains("job.nightly.schedule: found \""), "{bad}: {said}");
     }
     for good in ["@daily", "*/15 * * * *", "0 3 * * MON", "0 0 L * *"] {
-        assert!(parse_with(&replaced("0 3 * * *", good), &environment()).is_ok(), "{good}");
+        assert!(settings_of(&replaced("0 3 * * *", good), &environment()).is_ok(), "{good}");
     }
 }
 
@@ -345,7 +340,7 @@ fn values_out_of_bounds_say_the_bounds() {
 #[test]
 fn what_is_risky_is_warned_of() {
     let warnings = |text: &str| -> Vec<String> {
-        let settings = parse_with(text, &environment()).unwrap();
+        let settings = settings_of(text, &environment()).unwrap();
         settings.warnings().iter().map(|warning| warning.to_string().replace(FILE, "FILE")).collect()
     };
     assert_eq!(
@@ -385,12 +380,12 @@ fn no_damage_to_the_text_makes_the_reader_panic() {
     for at in (0..text.len()).filter(|at| text.is_char_boundary(*at) && text.is_char_boundary(at + 1)) {
         for with in ["", "\"", "[", "}", "=", ".", "\n", "0", "é"] {
             let damaged = format!("{}{with}{}", &text[..at], &text[at + 1..]);
-            drop(parse_with(&damaged, &environment()));
+            drop(settings_of(&damaged, &environment()));
         }
     }
     for at in 0..text.len() {
-        drop(parse_with(&text[at..], &environment()));
-        drop(parse_with(&text[..at], &environment()));
+        drop(settings_of(&text[at..], &environment()));
+        drop(settings_of(&text[..at], &environment()));
     }
 }
 
@@ -434,11 +429,8 @@ schedule = "0 * * * *"
 to = ["shelf"]
 keep = { hourly = 24 }
 "#;
-    let environment = convault_settings::Environment::new([("KEY", "prod:crm|secret")]);
-    let read = |text: &str| {
-        convault_settings::Settings::parse(std::path::Path::new("FILE"), text, &environment)
-            .map_err(|e| e.to_string())
-    };
+    let environment = Environment::new([("KEY", "prod:crm|secret")]);
+    let read = |text: &str| settings_of(text, &environment);
     let problems = read(text).unwrap_err();
     assert!(problems.contains("job.hourly.keep"), "{problems}");
     assert!(problems.contains("each would delete what the other keeps"), "{problems}");

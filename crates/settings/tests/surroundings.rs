@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests")]
 
+mod support;
+
 use std::{path::Path, time::Duration};
 
 use convault_settings::{Environment, RepositoryPlace, Settings, SurroundingSettings, SurroundingSource};
+use support::{only_problem, settings_of};
 
 fn read(surroundings: &str, job: &str) -> Result<Settings, String> {
     let text = format!(
@@ -24,8 +27,7 @@ to = ["offsite"]
 "#
     );
     let environment = Environment::new([("KEY", "prod:happy-animal-123|hunter2"), ("TOKEN", "hunter2")]);
-    Settings::parse(Path::new("/etc/convault/convault.toml"), &text, &environment)
-        .map_err(|problems| problems.to_string().replace("/etc/convault/convault.toml", "FILE"))
+    settings_of(&text, &environment)
 }
 
 fn surrounding(lines: &str) -> Result<SurroundingSettings, String> {
@@ -43,7 +45,7 @@ fn source(lines: &str) -> SurroundingSource {
 fn problem(lines: &str) -> String {
     let all = surrounding(lines).expect_err("these settings are wrong");
     assert!(!all.contains("hunter2"), "{all}");
-    all.strip_prefix("1 problem in the settings:\n  ").unwrap_or_else(|| panic!("{all}")).to_owned()
+    only_problem(&all)
 }
 
 #[test]

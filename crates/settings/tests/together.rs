@@ -1,10 +1,11 @@
 //! Coordination, signing, tiers, locks and the anomaly gate: what is taken, and what is refused, alone and together.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+mod support;
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use convault_settings::{Environment, Settings};
-
-const FILE: &str = "/etc/convault/convault.toml";
+use support::{only_problem, settings_of};
 
 const PUBLIC_KEY: &str = "RWS/pRIZjDHFoBVcDZj5eSYMg//GLg9tG6HIY5jXZrru6t2TUnsdpgyN";
 
@@ -15,14 +16,13 @@ fn read(text: &str) -> Result<Settings, String> {
         ("AWS_ACCESS_KEY_ID", "AKIA"),
         ("AWS_SECRET_ACCESS_KEY", "hunter2"),
     ]);
-    Settings::parse(Path::new(FILE), text, &environment)
-        .map_err(|problems| problems.to_string().replace(FILE, "FILE"))
+    settings_of(text, &environment)
 }
 
 /// The problem of `text`, which has just one.
 fn problem(text: &str) -> String {
     let all = read(text).expect_err("these settings are wrong");
-    all.strip_prefix("1 problem in the settings:\n  ").unwrap_or_else(|| panic!("{all}")).to_owned()
+    only_problem(&all)
 }
 
 /// Settings with one line of each table, which begins in the same line of the file whatever stands there.
