@@ -1,10 +1,10 @@
 //! Places where snapshots are stored, and daemons that store them there.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use convault_core::{
-    AnomalyLimits, DeploymentName, DestinationName, FilesMode, Holder, JobName, Keep, Kind, Layout, Mark,
-    RunId, RunOutcome, RunRecord, Store, Tier,
+    AnomalyLimits, DeploymentName, DestinationName, Holder, JobName, Keep, Kind, Layout, Mark, RunId,
+    RunOutcome, RunRecord, Store, Tier,
 };
 use convault_jobs::{
     BackupJob, Coordinated, Destination, DueTime, JobError, LEAST_UPLOAD_MEMORY_BYTES, Leases, MarkRequest,
@@ -16,8 +16,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    export::FakeSource,
+    job::job,
     process::{LeaseAt, Line, Process},
+    source::FakeSource,
     time::{DaemonClock, Time},
 };
 
@@ -184,26 +185,12 @@ impl Daemon {
     /// The job as this daemon would run it now.
     pub(crate) fn job(&self, keep: &Keep, due: Option<Timestamp>) -> BackupJob {
         BackupJob {
-            job: nightly(),
-            deployment: crm(),
             kind: if due.is_some() { Kind::Scheduled } else { Kind::OnDemand },
             due,
-            tags: Vec::new(),
-            keep_until: None,
-            files: FilesMode::Inline,
-            surroundings: Vec::new(),
-            anomaly: AnomalyLimits::default(),
-            expected_interval: None,
-            clock_skew_limit: Duration::from_mins(5),
-            known: BTreeMap::new(),
             keep: keep.clone(),
-            time_zone: TimeZone::UTC,
-            export_deadline: Duration::from_mins(1),
-            no_progress_limit: Duration::from_mins(1),
-            upload_memory_bytes: LEAST_UPLOAD_MEMORY_BYTES,
             stall_limit: self.pace.stall_limit,
-            version: "0.0.0".to_owned(),
             dead_runs: self.dead_runs.clone(),
+            ..job(&crm())
         }
     }
 

@@ -14,6 +14,9 @@ mod deployment;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
+#[path = "../../crates/jobs/tests/support/job.rs"]
+mod job;
+#[cfg(test)]
 mod manifests;
 #[cfg(test)]
 mod model;
@@ -23,6 +26,9 @@ mod nth;
 mod process;
 #[cfg(test)]
 mod proxy;
+#[cfg(test)]
+#[path = "../../crates/jobs/tests/support/source.rs"]
+mod source;
 #[cfg(test)]
 mod time;
 #[cfg(test)]

@@ -13,8 +13,9 @@ use jiff::SignedDuration;
 
 use crate::{
     daemon::{Daemon, Pace, Place, Told, crm},
-    export::{Content, FakeSource, export},
+    export::{Content, export},
     model::{View, look},
+    source::FakeSource,
     time::{DaemonClock, StoreClock, Time},
     world::trust,
 };

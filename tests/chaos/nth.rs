@@ -16,9 +16,10 @@ use jiff::SignedDuration;
 use crate::{
     bucket::{self, QUICK},
     daemon::{Daemon, Pace, Place, Told, crm},
-    export::{Content, FakeSource, export},
+    export::{Content, export},
     model::{Allowed, Model},
     process::Fault,
+    source::FakeSource,
     time::{DaemonClock, StoreClock, Time},
 };
 

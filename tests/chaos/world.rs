@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bucket,
     daemon::{Daemon, Pace, Place, Told, crm},
-    export::{Content, FILE_ID, FakeSource, export},
+    export::{Content, FILE_ID, export},
     model::{Allowed, Model},
     process::Fault,
+    source::FakeSource,
     time::{DaemonClock, StoreClock, Time},
 };
 

@@ -1,18 +1,19 @@
 //! A deployment with one good snapshot in its destination, which is then spoiled.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use convault_convex_client::{ConnectionSettings, Url};
 use convault_core::{
-    AnomalyLimits, Clock, DeploymentName, DestinationName, FilesMode, JobName, Keep, Kind, Manifest, RunId,
-    RunOutcome, RunRecord, Secret, SnapshotId, Store, SystemClock, Verdict,
+    Clock, DeploymentName, DestinationName, Manifest, RunId, RunOutcome, RunRecord, Secret, SnapshotId,
+    Store, SystemClock, Verdict,
 };
 use convault_exporter::{DeploymentSettings, DeploymentSource, PollSettings, RetrySettings};
-use convault_jobs::{BackupJob, Destination, LEAST_UPLOAD_MEMORY_BYTES, RunContext, VerifyDepth};
+use convault_jobs::{BackupJob, Destination, RunContext, VerifyDepth};
 use convault_simulator::{Data, Database, Fault, RunningSimulator, Simulator, SimulatorConfig};
 use convault_uploader::MemoryStore;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
+
+use crate::job::job;
 
 const KEY: &str = "happy-animal-123|0123456789abcdef";
 
@@ -39,9 +40,10 @@ impl Bench {
         config.export_time = Duration::from_millis(20);
         let simulator = Simulator::start(config).await.unwrap();
         let connection = ConnectionSettings::default();
-        let earlier = run(&job(), &simulator, &store, &connection).await;
+        let job = job(&crm());
+        let earlier = run(&job, &simulator, &store, &connection).await;
         assert_eq!(earlier.outcome, Some(RunOutcome::Good), "{}", earlier.message);
-        Self { simulator, store, job: job(), connection, earlier }
+        Self { simulator, store, job, connection, earlier }
     }
 
     /// The same with this fault on, given as on the command line: a name, perhaps with `=` and a value.
@@ -155,29 +157,4 @@ fn context() -> RunContext {
 
 pub(crate) fn crm() -> DeploymentName {
     DeploymentName::new("crm").unwrap()
-}
-
-fn job() -> BackupJob {
-    BackupJob {
-        job: JobName::new("nightly").unwrap(),
-        deployment: crm(),
-        kind: Kind::OnDemand,
-        due: None,
-        tags: Vec::new(),
-        keep_until: None,
-        files: FilesMode::Inline,
-        surroundings: Vec::new(),
-        anomaly: AnomalyLimits::default(),
-        expected_interval: None,
-        clock_skew_limit: Duration::from_mins(5),
-        known: BTreeMap::new(),
-        keep: Keep::default(),
-        time_zone: TimeZone::UTC,
-        export_deadline: Duration::from_mins(1),
-        no_progress_limit: Duration::from_mins(1),
-        upload_memory_bytes: LEAST_UPLOAD_MEMORY_BYTES,
-        stall_limit: Duration::from_mins(1),
-        version: "0.0.0".to_owned(),
-        dead_runs: Vec::new(),
-    }
 }

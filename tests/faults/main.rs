@@ -11,6 +11,9 @@ mod download;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
+#[path = "../../crates/jobs/tests/support/job.rs"]
+mod job;
+#[cfg(test)]
 mod key;
 #[cfg(test)]
 mod s3;

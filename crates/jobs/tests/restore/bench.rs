@@ -2,26 +2,24 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use convault_convex_client::{ConnectionSettings, Url};
 use convault_core::Clock as _;
 use convault_core::{
-    AnomalyLimits, DeploymentName, DestinationName, Export, ExportRequest, ExportStream, FilesMode,
-    ImportKind, ImportRequest, IndexEntry, JobName, Keep, Kind, Manifest, Preflight, Progress, Release,
-    RunId, RunOutcome, Secret, Sha256, Source, SourceError, SystemClock, Target,
+    DeploymentName, DestinationName, ImportKind, ImportRequest, IndexEntry, Manifest, RunId, RunOutcome,
+    Secret, Sha256, Source, SystemClock, Target,
 };
 use convault_exporter::{DeploymentSettings, DeploymentSource, PollSettings, RetrySettings};
 use convault_jobs::{
-    BackupJob, Content, Destination, Guard, Guarded, JobError, LEAST_UPLOAD_MEMORY_BYTES, Outgone,
-    RestorePlan, Rules, RunContext, Safety, import_content, perform_guarded, plan_restore,
+    BackupJob, Content, Destination, Guard, Guarded, JobError, Outgone, RestorePlan, Rules, RunContext,
+    Safety, import_content, perform_guarded, plan_restore,
 };
 use convault_restorer::{DeploymentTarget, TargetSettings};
 use convault_simulator::{Data, Fault, RunningSimulator, Simulator, SimulatorConfig};
 use convault_uploader::MemoryStore;
-use futures::StreamExt as _;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use crate::job::job;
 
 /// A simulated deployment, and what reaches it.
 pub(crate) struct Deployed {
@@ -89,31 +87,6 @@ pub(crate) fn context() -> RunContext {
 fn next() -> u32 {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-}
-
-pub(crate) fn job(deployment: &DeploymentName) -> BackupJob {
-    BackupJob {
-        job: JobName::new("nightly").unwrap(),
-        deployment: deployment.clone(),
-        kind: Kind::OnDemand,
-        due: None,
-        tags: Vec::new(),
-        keep_until: None,
-        files: FilesMode::Inline,
-        surroundings: Vec::new(),
-        anomaly: AnomalyLimits::default(),
-        expected_interval: None,
-        clock_skew_limit: Duration::from_mins(5),
-        known: BTreeMap::new(),
-        keep: Keep::default(),
-        time_zone: TimeZone::UTC,
-        export_deadline: Duration::from_mins(1),
-        no_progress_limit: Duration::from_mins(1),
-        upload_memory_bytes: LEAST_UPLOAD_MEMORY_BYTES,
-        stall_limit: Duration::from_mins(1),
-        version: "0.0.0".to_owned(),
-        dead_runs: Vec::new(),
-    }
 }
 
 /// Backs up, and gives the manifest.
@@ -193,50 +166,6 @@ impl<'a> Restoring<'a> {
             erased: &self.rules.erased,
         };
         perform_guarded(&guard, prepared, &self.context).await
-    }
-}
-
-/// A deployment whose export is these bytes.
-#[derive(Debug)]
-pub(crate) struct ZipSource(pub(crate) DeploymentName, pub(crate) Bytes);
-
-#[async_trait]
-impl Source for ZipSource {
-    fn deployment(&self) -> &DeploymentName {
-        &self.0
-    }
-
-    async fn preflight(&self) -> Result<Preflight, SourceError> {
-        Ok(Preflight {
-            instance: "a-backend".to_owned(),
-            server_version: "unknown".to_owned(),
-            url: "http://127.0.0.1:3210".to_owned(),
-            warnings: Vec::new(),
-        })
-    }
-
-    async fn export(
-        &self,
-        request: ExportRequest,
-        _: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<Export, SourceError> {
-        Ok(Export {
-            id: "export-1".to_owned(),
-            snapshot_ts_ns: 1_700_000_000_123_456_789,
-            size_bytes: Some(self.1.len() as u64),
-            include_files: request.include_files,
-            adopted: false,
-        })
-    }
-
-    async fn open(&self, _: &Export) -> Result<ExportStream, SourceError> {
-        let bytes = self.1.clone();
-        let stream = futures::stream::once(async { Ok(bytes) });
-        Ok(ExportStream { length_bytes: self.1.len() as u64, bytes: stream.boxed() })
-    }
-
-    async fn release(&self, _: &Export) -> Release {
-        Release::ExpirySet
     }
 }
 

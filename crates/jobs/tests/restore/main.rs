@@ -13,8 +13,14 @@ mod failing;
 #[cfg(test)]
 mod golden_rule;
 #[cfg(test)]
+#[path = "../support/job.rs"]
+mod job;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod round_trip;
+#[cfg(test)]
+#[path = "../support/source.rs"]
+mod source;
 #[cfg(test)]
 mod traps;

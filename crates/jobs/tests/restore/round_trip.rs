@@ -4,7 +4,8 @@ use convault_core::{FilesMode, ImportMode, TableRef, Target as _};
 use convault_jobs::{BackupJob, Rules, Selected, compare_counts};
 use convault_simulator::{Data, Database};
 
-use crate::bench::{Deployed, Restoring, ZipSource, back_up, destination, entries, fixture, job, memory};
+use crate::bench::{Deployed, Restoring, back_up, destination, entries, fixture, job, memory};
+use crate::source::FakeSource;
 
 fn crm() -> Data {
     Data::Database(Box::new(Database::crm(1)))
@@ -43,7 +44,8 @@ async fn snapshots_of_a_real_backend_come_back_entry_by_entry() {
     for name in ["small.zip", "small-nostorage.zip", "limits.zip", "empty.zip"] {
         let Some(zip) = fixture(name) else { continue };
         let (to, store) = (Deployed::empty("other", &[]).await, memory());
-        let source = ZipSource(to.name.clone(), zip);
+        let snapshot_time = "2023-11-14T22:13:20Z".parse().unwrap();
+        let source = FakeSource { deployment: to.name.clone(), zip, snapshot_time };
         let files = if name == "small-nostorage.zip" { FilesMode::None } else { FilesMode::Inline };
         let manifest = back_up(&BackupJob { files, ..job(&to.name) }, &source, &store).await;
         let done = Restoring::new(&store, &manifest, &to).run().await.unwrap();

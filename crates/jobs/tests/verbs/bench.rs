@@ -1,23 +1,16 @@
 //! What the tests stand on: a job, its destinations, and questions about what is stored.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, AtomicU32, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicI64, AtomicU32, Ordering},
 };
 
 use convault_core::{
-    AnomalyLimits, Clock, DeploymentName, DestinationName, FilesMode, JobName, Keep, Kind, Manifest,
-    RunEvent, RunId, RunRecord, Source, Store, SystemClock,
+    Clock, DeploymentName, DestinationName, Manifest, RunEvent, RunId, RunRecord, Source, Store, SystemClock,
 };
-use convault_jobs::{
-    BackupJob, Destination, LEAST_UPLOAD_MEMORY_BYTES, RunContext, Survey, VerifyDepth, VerifyReport,
-};
+use convault_jobs::{BackupJob, Destination, RunContext, Survey, VerifyDepth, VerifyReport};
 use convault_uploader::MemoryStore;
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 /// Less than a part, so that an export with such a file is put in one request.
@@ -31,28 +24,7 @@ pub(crate) fn crm() -> DeploymentName {
 
 /// A job that keeps everything, with the least memory and a stall limit of a minute.
 pub(crate) fn job() -> BackupJob {
-    BackupJob {
-        job: JobName::new("nightly").unwrap(),
-        deployment: crm(),
-        kind: Kind::OnDemand,
-        due: None,
-        tags: vec!["test".to_owned()],
-        keep_until: None,
-        files: FilesMode::Inline,
-        surroundings: Vec::new(),
-        anomaly: AnomalyLimits::default(),
-        expected_interval: None,
-        clock_skew_limit: Duration::from_mins(5),
-        known: BTreeMap::new(),
-        keep: Keep::default(),
-        time_zone: TimeZone::UTC,
-        export_deadline: Duration::from_mins(1),
-        no_progress_limit: Duration::from_mins(1),
-        upload_memory_bytes: LEAST_UPLOAD_MEMORY_BYTES,
-        stall_limit: Duration::from_mins(1),
-        version: "0.0.0".to_owned(),
-        dead_runs: Vec::new(),
-    }
+    BackupJob { tags: vec!["test".to_owned()], ..crate::job::job(&crm()) }
 }
 
 pub(crate) fn memory(name: &str) -> MemoryStore {

@@ -25,6 +25,9 @@ mod export;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+#[path = "../support/job.rs"]
+mod job;
+#[cfg(test)]
 mod leftovers;
 #[cfg(test)]
 mod nth_call;
