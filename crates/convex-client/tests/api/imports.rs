@@ -161,12 +161,11 @@ async fn a_pause_is_read_made_and_ended() {
 
 #[tokio::test]
 async fn only_a_request_without_a_connection_is_certainly_unsent() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
-    let url = convault_convex_client::Url::parse(&format!("http://{address}")).unwrap();
+    // Nobody listens at the first port.
+    let url = convault_convex_client::Url::parse("http://127.0.0.1:1").unwrap();
     let key = convault_core::Secret::new(crate::server::KEY);
-    let deployment = convault_convex_client::Deployment::new(url, &key, &crate::server::quick()).unwrap();
+    let settings = convault_convex_client::ConnectionSettings::default();
+    let deployment = convault_convex_client::Deployment::new(url, &key, &settings).unwrap();
     assert!(deployment.start_upload().await.unwrap_err().is_unsent());
     let server = Server::start(|_| crate::server::raw("")).await;
     let error = server.deployment().start_upload().await.unwrap_err();

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::server::{KEY, Reply, Server, all_words, answer, json, quick, raw};
-use convault_convex_client::{ClientError, Deployment, ExportState, Platform, RetryClass, Url};
+use crate::server::{KEY, Reply, Server, all_words, answer, json, raw};
+use convault_convex_client::{
+    ClientError, ConnectionSettings, Deployment, ExportState, Platform, RetryClass, Url,
+};
 use convault_core::Secret;
 use futures::StreamExt as _;
 
@@ -124,7 +126,9 @@ async fn an_answer_that_is_not_convex_is_said_to_be_none() {
 #[tokio::test]
 async fn a_silent_server_is_given_up_after_the_limit() {
     let server = Server::start(|_| Reply { bytes: Vec::new(), then_silence: true }).await;
-    let error = server.deployment().check_admin_key().await.unwrap_err();
+    let quick =
+        ConnectionSettings { request_timeout: Duration::from_millis(500), ..ConnectionSettings::default() };
+    let error = server.deployment_with(&quick).check_admin_key().await.unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
     assert!(error.to_string().ends_with("was silent for 0.5 s"), "{error}");
 }
@@ -165,7 +169,10 @@ async fn a_download_that_falls_silent_ends_in_an_error() {
         then_silence: true,
     })
     .await;
-    let chunks: Vec<_> = server.deployment().download("gg2").await.unwrap().bytes.collect().await;
+    let quick =
+        ConnectionSettings { idle_timeout: Duration::from_millis(200), ..ConnectionSettings::default() };
+    let deployment = server.deployment_with(&quick);
+    let chunks: Vec<_> = deployment.download("gg2").await.unwrap().bytes.collect().await;
     assert!(matches!(chunks.last(), Some(Err(ClientError::TimedOut { .. }))));
 }
 
@@ -191,7 +198,9 @@ async fn a_server_without_the_cancel_route_is_recognised() {
 #[tokio::test]
 async fn the_platform_is_asked_with_the_key_as_bearer() {
     let server = Server::start(|_| json(200, r#""https://happy-animal-123.convex.cloud""#)).await;
-    let platform = Platform::new(server.url.clone(), &Secret::new(format!("{KEY}\n")), &quick()).unwrap();
+    let platform =
+        Platform::new(server.url.clone(), &Secret::new(format!("{KEY}\n")), &ConnectionSettings::default())
+            .unwrap();
     assert_eq!(platform.url_for_key().await.unwrap().as_str(), "https://happy-animal-123.convex.cloud/");
     let request = &server.requests()[0];
     assert!(request.starts_with("POST /api/deployment/url_for_key "));
@@ -202,7 +211,11 @@ async fn the_platform_is_asked_with_the_key_as_bearer() {
 #[tokio::test]
 async fn a_key_that_no_header_can_carry_is_refused() {
     for key in ["", " \n", "prod:a|b\nc"] {
-        let error = Deployment::new(Url::parse("http://127.0.0.1:1").unwrap(), &Secret::new(key), &quick());
+        let error = Deployment::new(
+            Url::parse("http://127.0.0.1:1").unwrap(),
+            &Secret::new(key),
+            &ConnectionSettings::default(),
+        );
         assert!(matches!(error, Err(ClientError::KeyText)));
     }
 }
@@ -230,7 +243,8 @@ async fn no_error_shows_the_key() {
         let location = format!("location: http://{}.example/{KEY}\r\n", KEY.split_once('|').unwrap().1);
         let server = Server::start(move |_| answer(status, &location, &body)).await;
         let deployment = server.deployment();
-        let platform = Platform::new(server.url.clone(), &Secret::new(KEY), &quick()).unwrap();
+        let platform =
+            Platform::new(server.url.clone(), &Secret::new(KEY), &ConnectionSettings::default()).unwrap();
         let errors = [
             deployment.latest_export().await.err(),
             deployment.deployment_info().await.err(),
@@ -242,8 +256,12 @@ async fn no_error_shows_the_key() {
         errors.iter().flatten().for_each(assert_no_key);
         assert!(errors.iter().flatten().count() > 1);
     }
-    let nobody =
-        Deployment::new(Url::parse("http://127.0.0.1:1").unwrap(), &Secret::new(KEY), &quick()).unwrap();
+    let nobody = Deployment::new(
+        Url::parse("http://127.0.0.1:1").unwrap(),
+        &Secret::new(KEY),
+        &ConnectionSettings::default(),
+    )
+    .unwrap();
     assert_no_key(&nobody.check_admin_key().await.unwrap_err());
     let printed = format!("{nobody:?}");
     assert!(!printed.contains("0123456789abcdef"), "{printed}");

@@ -1,7 +1,6 @@
 //! A server that answers every request with the bytes a test gives it.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use convault_convex_client::{ConnectionSettings, Deployment, Url};
 use convault_core::Secret;
@@ -79,16 +78,11 @@ impl Server {
     }
 
     pub(crate) fn deployment(&self) -> Deployment {
-        Deployment::new(self.url.clone(), &Secret::new(KEY), &quick()).unwrap()
+        self.deployment_with(&ConnectionSettings::default())
     }
-}
 
-/// Time limits that let a test of silence end soon.
-pub(crate) fn quick() -> ConnectionSettings {
-    ConnectionSettings {
-        request_timeout: Duration::from_millis(500),
-        idle_timeout: Duration::from_millis(200),
-        ..ConnectionSettings::default()
+    pub(crate) fn deployment_with(&self, settings: &ConnectionSettings) -> Deployment {
+        Deployment::new(self.url.clone(), &Secret::new(KEY), settings).unwrap()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::server::{KEY, Server, answer, json, quick};
+use crate::server::{KEY, Server, answer, json};
 use convault_convex_client::{ClientError, ConnectionSettings, Deployment};
 use convault_core::Secret;
 use rustls::ServerConfig;
@@ -27,7 +27,7 @@ async fn secure_server() -> (Server, String) {
 }
 
 fn deployment(server: &Server, ca_file: Option<PathBuf>) -> Deployment {
-    let settings = ConnectionSettings { ca_file, ..quick() };
+    let settings = ConnectionSettings { ca_file, ..ConnectionSettings::default() };
     Deployment::new(server.url.clone(), &Secret::new(KEY), &settings).unwrap()
 }
 

@@ -136,14 +136,14 @@ pub(crate) async fn deployment(
     (simulator, settings)
 }
 
-/// Settings in a hurry.
+/// Settings in a hurry, except that silence is waited for as long as a busy machine may take.
 pub(crate) fn settings(url: &str) -> DeploymentSettings {
     let url = Url::parse(url).unwrap();
     let mut settings =
         DeploymentSettings::new(DeploymentName::new("crm").unwrap(), Some(url), Secret::new(KEY));
     settings.retry = quick();
-    settings.connection.request_timeout = std::time::Duration::from_secs(30);
-    settings.connection.idle_timeout = std::time::Duration::from_secs(30);
+    settings.connection.request_timeout = std::time::Duration::from_mins(10);
+    settings.connection.idle_timeout = std::time::Duration::from_mins(10);
     settings
 }
 
