@@ -62,7 +62,7 @@ async fn a_bit_that_always_flips_in_transit_gives_no_snapshot() {
 #[tokio::test]
 async fn a_download_that_stalls_once_is_begun_again() {
     let mut bench = Bench::showing(Fault::with(FaultKind::StalledDownload, 1)).await;
-    bench.connection.idle_timeout = Duration::from_millis(700);
+    bench.connection.idle_timeout = Duration::from_secs(3);
     let (record, _) = bench.succeeds().await;
     assert_downloaded_again(&record);
 }
@@ -70,7 +70,7 @@ async fn a_download_that_stalls_once_is_begun_again() {
 #[tokio::test]
 async fn downloads_that_always_stall_give_no_snapshot() {
     let mut bench = Bench::showing(Fault::new(FaultKind::StalledDownload)).await;
-    bench.connection.idle_timeout = Duration::from_millis(500);
+    bench.connection.idle_timeout = Duration::from_secs(3);
     let record = bench.fails(&["deployment crm", "broke after", "begin again"]).await;
     assert!(record.retryable);
     bench.recovers().await;

@@ -33,8 +33,8 @@ impl Bucket {
     /// Like [`Bucket::new`], for faults that take their time.
     async fn impatient() -> Self {
         let mut bucket = Self::new().await;
-        let wait = Duration::from_secs(1);
-        let timeouts = S3Timeouts { answer: wait, idle: wait, tries: 2, ..S3Timeouts::default() };
+        let wait = Duration::from_secs(2);
+        let timeouts = S3Timeouts { answer: wait, idle: wait, tries: 3, ..S3Timeouts::default() };
         let settings = S3Settings { timeouts, ..settings(bucket.server.endpoint()) };
         let name = DestinationName::new("offsite").unwrap();
         bucket.bench.store = Arc::new(S3Store::new(name, &settings).unwrap());

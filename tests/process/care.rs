@@ -59,7 +59,7 @@ async fn a_shrunken_export_freezes_pruning_until_it_is_accepted() {
 
 /// What the destination holds by the daemon's status, once it is so: after a run, the daemon looks a moment later.
 async fn holding(setting: &Setting, is_so: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..100 {
+    for _ in 0..3000 {
         let status = setting.json(&["status"]).await;
         let holding = &status["destinations"][0]["holdings"]["crm"];
         if is_so(holding) {
@@ -226,7 +226,7 @@ fn start_over_socket(setting: &Setting, job: &str) {
 }
 
 async fn wait_for_verify(setting: &Setting, outcome: &str) -> Value {
-    for _ in 0..500 {
+    for _ in 0..15_000 {
         let status = setting.json(&["status"]).await;
         if status["verifying"][0]["last_attempt"]["outcome"] == outcome {
             return status;

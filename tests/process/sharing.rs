@@ -1,6 +1,6 @@
 //! Daemons that share the work by leases in one bucket.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use convault_core::{DefaultLock, LockMode};
 use convault_simulator::s3::RunningS3;
@@ -48,34 +48,41 @@ async fn a_job_that_is_due_on_two_daemons_runs_once() {
     for setting in [&one, &two] {
         share(setting, &server, "schedule = \"* * * * *\"\nkeep = { last = 5 }");
     }
-    // Both have to be there before the minute is over.
-    while jiff::Timestamp::now().as_second() % 60 > 50 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
     let (first, second) = (RunningDaemon::start(&one).await, RunningDaemon::start(&two).await);
-    let runs = wait_for_snapshot(&one).await;
+    // On a slow machine a minute may pass before both are there, and another one meanwhile.
+    wait_for_snapshot(&one, jiff::Timestamp::now()).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let due = &runs[0]["due"];
-    let again = one.json(&["list"]).await;
-    let good: Vec<_> = again.as_array().unwrap().iter().filter(|one| one["state"] == "good").collect();
-    assert_eq!(good.len(), 1, "{due} was run twice: {again}");
+    let dues = good_dues(&one).await;
+    let different: BTreeSet<_> = dues.iter().collect();
+    assert_eq!(different.len(), dues.len(), "one due time was run twice: {dues:?}");
     let logs = format!("{}{}", first.log(), second.log());
-    assert_eq!(logs.matches("another convault").count(), 1, "{logs}");
+    assert!(logs.matches("another convault").count() <= dues.len() + 1, "once is enough: {logs}");
     for daemon in [first, second] {
         daemon.signal("TERM");
         assert_eq!(daemon.end().await, Some(0));
     }
 }
 
-async fn wait_for_snapshot(setting: &Setting) -> Value {
-    for _ in 0..150 {
-        let list = setting.json(&["list"]).await;
-        if list[0]["state"] == "good" {
-            return list;
+/// Waits for a good snapshot of a due time after `from`.
+async fn wait_for_snapshot(setting: &Setting, from: jiff::Timestamp) {
+    for _ in 0..600 {
+        if good_dues(setting).await.iter().any(|due| *due > from) {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    panic!("nothing was backed up within a minute");
+    panic!("nothing was backed up within minutes");
+}
+
+/// The due time of each good snapshot.
+async fn good_dues(setting: &Setting) -> Vec<jiff::Timestamp> {
+    let list = setting.json(&["list"]).await;
+    let mut dues = Vec::new();
+    for good in list.as_array().unwrap().iter().filter(|one| one["state"] == "good") {
+        let shown = setting.json(&["show", good["id"].as_str().unwrap()]).await;
+        dues.push(shown["due"].as_str().unwrap_or_else(|| panic!("no due time: {shown}")).parse().unwrap());
+    }
+    dues
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +108,7 @@ async fn a_daemon_says_what_its_destinations_can_do() {
     setting.write_all_settings(&["offsite", "shelf"], "", &s3_section(&server), "");
     let daemon = RunningDaemon::start(&setting).await;
     let mut destinations = Value::Null;
-    for _ in 0..200 {
+    for _ in 0..6000 {
         destinations = setting.json(&["status"]).await["destinations"].clone();
         if destinations.as_array().unwrap().iter().all(|one| one["abilities"].is_object()) {
             break;
