@@ -8,12 +8,15 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 
 use crate::JobError;
 
+/// So often in a row without getting on. A large object takes hours, in which connections break more often than that.
 const READ_ATTEMPTS: u32 = 5;
+/// An attempt that brought so much has got on. Bytes.
+const GOT_ON_BYTES: u64 = 1 << 20;
 const SMALL_ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Reads a small object into memory, again where a transient failure comes between; one larger than `limit_bytes` is an
-/// error.
+/// Reads a small object into memory, again where a transient failure comes between; one larger than `limit_bytes` is
+/// damaged, and so is one that the store itself says is not what it was given.
 pub(crate) async fn read_small(store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Bytes, JobError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..SMALL_ATTEMPTS {
@@ -23,10 +26,21 @@ pub(crate) async fn read_small(store: &dyn Store, key: &str, limit_bytes: u64) -
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
+            // It may have changed on the way.
+            Err(JobError::Damaged { what, .. }) => tracing::debug!(key, what, "reading is tried again"),
             result => return result,
         }
     }
     read_once(store, key, limit_bytes).await
+}
+
+/// What a failed reading means. Where a store compares what it sends with its own checksum, as S3 does, damage comes as an
+/// error of the store.
+fn of_reading(error: StoreError, place: impl Fn() -> String) -> JobError {
+    match error.kind {
+        StoreErrorKind::Corrupt => JobError::Damaged { place: place(), what: error.message },
+        _ => error.into(),
+    }
 }
 
 /// The next of the versions that a store lists; none where it keeps none, or shows them to somebody else only.
@@ -40,13 +54,14 @@ pub(crate) async fn next_version(
 }
 
 async fn read_once(store: &dyn Store, key: &str, limit_bytes: u64) -> Result<Bytes, JobError> {
-    let mut stream = store.get(key, None).await?;
+    let place = || format!("{} {key}", store.location());
+    let mut stream = store.get(key, None).await.map_err(|error| of_reading(error, place))?;
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
-        bytes.extend_from_slice(&chunk?);
+        bytes.extend_from_slice(&chunk.map_err(|error| of_reading(error, place))?);
         if bytes.len() as u64 > limit_bytes {
             let what = format!("it has more than {limit_bytes} bytes, which such an object never has");
-            return Err(JobError::Damaged { place: format!("{} {key}", store.location()), what });
+            return Err(JobError::Damaged { place: place(), what });
         }
     }
     Ok(bytes.into())
@@ -62,6 +77,8 @@ pub(crate) struct ObjectReader<'a> {
     /// Where what was asked for ends.
     piece_end: u64,
     position: u64,
+    /// Where it broke off last.
+    broke_at: u64,
     attempts_left: u32,
     pause: Duration,
     stream: Option<convault_core::ByteStream>,
@@ -78,6 +95,7 @@ impl<'a> ObjectReader<'a> {
             piece_bytes: u64::MAX,
             piece_end: 0,
             position: 0,
+            broke_at: 0,
             attempts_left: READ_ATTEMPTS,
             pause: FIRST_PAUSE,
             stream: None,
@@ -104,16 +122,24 @@ impl<'a> ObjectReader<'a> {
                     return Ok(Some(chunk));
                 }
                 Ok(None) => return Ok(None),
-                Err(error) if error.kind == StoreErrorKind::Transient && self.attempts_left > 1 => {
+                Err(error) if error.kind == StoreErrorKind::Transient && self.may_try_again() => {
                     tracing::debug!(%error, position = self.position, "reading is taken up again");
-                    self.attempts_left -= 1;
                     self.stream = None;
                     tokio::time::sleep(self.pause).await;
                     self.pause *= 2;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(of_reading(error, || self.place())),
             }
         }
+    }
+
+    fn may_try_again(&mut self) -> bool {
+        if self.position - self.broke_at >= GOT_ON_BYTES {
+            (self.attempts_left, self.pause) = (READ_ATTEMPTS, FIRST_PAUSE);
+        }
+        self.broke_at = self.position;
+        self.attempts_left -= 1;
+        self.attempts_left > 0
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, StoreError> {

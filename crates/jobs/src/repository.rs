@@ -19,13 +19,16 @@ const LARGEST_REPOSITORY_FILE_BYTES: u64 = 64 << 10;
 
 /// Reads the repository file of a destination; `None` where there is none yet.
 pub(crate) async fn read(store: &dyn Store) -> Result<Option<RepositoryFile>, JobError> {
+    let wrong =
+        |what: String| JobError::Repository { place: format!("{} {REPOSITORY_KEY}", store.location()), what };
     let bytes = match read_small(store, REPOSITORY_KEY, LARGEST_REPOSITORY_FILE_BYTES).await {
         Ok(bytes) => bytes,
         Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+        Err(JobError::Damaged { what, .. }) => {
+            return Err(wrong(format!("{what}; `convault repair` brings the file back")));
+        }
         Err(error) => return Err(error),
     };
-    let wrong =
-        |what: String| JobError::Repository { place: format!("{} {REPOSITORY_KEY}", store.location()), what };
     let file = parse(&bytes).map_err(|error| {
         wrong(format!(
             "this is not a Convault repository file ({error}); is the prefix right? If it is, `convault repair` brings \

@@ -286,6 +286,7 @@ async fn read_prunes(
         let bytes = match read_small(store, &object.key, LARGEST_PRUNE_RECORD_BYTES).await {
             Ok(bytes) => bytes,
             Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,
+            Err(JobError::Damaged { .. }) => continue,
             Err(error) => return Err(error),
         };
         // One that cannot be read or trusted says nothing; what it would have explained is headless then, and safe.
@@ -347,6 +348,10 @@ async fn read_marks(
         let bytes = match read_small(store, &object.key, LARGEST_MARK_BYTES).await {
             Ok(bytes) => bytes,
             Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,
+            Err(JobError::Damaged { what, .. }) => {
+                passed_over.push(format!("{}: {what}", object.key));
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let why_not = match serde_json::from_slice::<Mark>(&bytes) {

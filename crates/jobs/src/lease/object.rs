@@ -76,6 +76,7 @@ impl LeaseObject {
         let body = match body {
             Ok(body) => body,
             Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+            Err(JobError::Damaged { what, .. }) => return Err(self.no_lease(&what)),
             Err(error) => return Err(error),
         };
         let etag = etag.ok_or_else(|| self.unusable("the store gives it no entity tag"))?;
@@ -83,11 +84,7 @@ impl LeaseObject {
     }
 
     fn parse(&self, body: &[u8]) -> Result<Lease, JobError> {
-        let lease: Lease = serde_json::from_slice(body).map_err(|error| {
-            self.unusable(&format!(
-                "this is not a lease ({error}); once no daemon runs any more, remove it, and start them again"
-            ))
-        })?;
+        let lease: Lease = serde_json::from_slice(body).map_err(|error| self.no_lease(&error.to_string()))?;
         if lease.format > LEASE_FORMAT {
             return Err(
                 self.unusable(&format!("the lease has format {}; use a newer convault", lease.format))
@@ -132,6 +129,12 @@ impl LeaseObject {
     fn error(&self, kind: StoreErrorKind, action: &'static str, message: String) -> StoreError {
         let destination = self.store.destination().clone();
         StoreError { kind, destination, action, key: self.key.clone(), message, source: None }
+    }
+
+    fn no_lease(&self, why: &str) -> JobError {
+        self.unusable(&format!(
+            "this is not a lease ({why}); once no daemon runs any more, remove it, and start them again"
+        ))
     }
 
     fn unusable(&self, what: &str) -> JobError {

@@ -130,6 +130,10 @@ impl<'a> Shelf<'a> {
         let bytes = match read_small(store, &key, LARGEST_MANIFEST_BYTES).await {
             Ok(bytes) => bytes,
             Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+            Err(JobError::Damaged { what, .. }) => {
+                tracing::warn!("{} {key} is passed over: {what}", store.location());
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         if let Some(why) = self.destination.trust.why_not(store, &key, &bytes).await? {

@@ -1,4 +1,4 @@
-//! A store that counts the bytes that are read of it.
+//! A store that counts the bytes that are read of it, and breaks connections off.
 
 use std::{
     ops::Range,
@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{
-    Abilities, Attributes, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError, Stored,
-    UnfinishedUpload, Upload,
+    Abilities, Attributes, ByteStream, DestinationName, ObjectInfo, PutMode, Store, StoreError,
+    StoreErrorKind, Stored, UnfinishedUpload, Upload,
 };
 use convault_uploader::MemoryStore;
 use futures::{StreamExt as _, stream::BoxStream};
@@ -21,11 +21,28 @@ use futures::{StreamExt as _, stream::BoxStream};
 pub(crate) struct Counting {
     store: MemoryStore,
     read: Arc<AtomicU64>,
+    /// After so many bytes an answer breaks off.
+    breaks_after: u64,
 }
 
 impl Counting {
     pub(crate) fn new(store: &MemoryStore) -> Self {
-        Self { store: store.clone(), read: Arc::default() }
+        Self { store: store.clone(), read: Arc::default(), breaks_after: u64::MAX }
+    }
+
+    pub(crate) fn breaking_after(self, bytes: u64) -> Self {
+        Self { breaks_after: bytes, ..self }
+    }
+
+    fn broken(&self, key: &str) -> StoreError {
+        StoreError {
+            kind: StoreErrorKind::Transient,
+            destination: self.store.destination().clone(),
+            action: "get",
+            key: key.to_owned(),
+            message: "the transfer broke off".to_owned(),
+            source: None,
+        }
     }
 
     pub(crate) fn read_bytes(&self) -> u64 {
@@ -70,7 +87,23 @@ impl Store for Counting {
                 read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             }
         };
-        Ok(self.store.get(key, range).await?.inspect(count).boxed())
+        let (mut left, broken) = (self.breaks_after, self.broken(key));
+        let breaking = move |chunk: Result<Bytes, StoreError>| {
+            let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+            left = left.checked_sub(length)?;
+            Some(chunk)
+        };
+        let stream = self.store.get(key, range).await?.inspect(count);
+        if self.breaks_after == u64::MAX {
+            return Ok(stream.boxed());
+        }
+        // What is shorter comes whole.
+        let whole = self.store.contents(key).is_some_and(|body| body.len() as u64 <= self.breaks_after);
+        if whole {
+            return Ok(stream.boxed());
+        }
+        let cut = stream.map(breaking).take_while(|chunk| std::future::ready(chunk.is_some()));
+        Ok(cut.filter_map(std::future::ready).chain(futures::stream::once(async { Err(broken) })).boxed())
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {

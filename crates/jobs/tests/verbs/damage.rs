@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use convault_archive::signature::{SigningKey, TrustedKeys};
 use convault_core::{
-    Keep, Layout, Manifest, ObjectRole, PutMode, REPOSITORY_KEY, RunOutcome, Standing, Store,
+    Keep, Layout, Manifest, MarkKind, ObjectRole, PutMode, REPOSITORY_KEY, RunOutcome, Standing, Store,
 };
 use convault_jobs::{
-    Destination, FolderState, PruneRules, RepairReport, RepairRules, Survey, Trust, VerifyDepth, VerifyReport,
+    Destination, FolderState, MarkRequest, PruneRules, RepairReport, RepairRules, Survey, Trust, VerifyDepth,
+    VerifyReport,
 };
 use convault_uploader::MemoryStore;
 use jiff::tz::TimeZone;
@@ -23,6 +24,8 @@ enum What {
     Delete,
     SwapWithAnother,
     Garbage,
+    /// A flipped bit that the store itself notices when it is read.
+    Rot,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +36,8 @@ enum Where {
     Signature,
 }
 
-const WHATS: [What; 5] = [What::Flip, What::Truncate, What::Delete, What::SwapWithAnother, What::Garbage];
+const WHATS: [What; 6] =
+    [What::Flip, What::Truncate, What::Delete, What::SwapWithAnother, What::Garbage, What::Rot];
 
 /// Two destinations with the same three snapshots, a day apart.
 struct House {
@@ -147,6 +151,7 @@ async fn spoil(store: &MemoryStore, manifests: &[Manifest], what: What, place: W
         What::Garbage => {
             store.put(&victim, Bytes::from_static(b"{}"), PutMode::Overwrite).await.unwrap();
         }
+        What::Rot => store.rot(&victim),
     }
 }
 
@@ -272,6 +277,26 @@ async fn what_no_other_destination_holds_is_said_to_be_beyond_repair() {
     assert!(why.contains("identity"), "{why}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_stops_no_backup() {
+    let house = House::new(true).await;
+    let held = house.manifests().await[0].id.clone();
+    let request = MarkRequest::new(crm(), held, MarkKind::Hold, "for the court");
+    let near = house.destination(&house.near);
+    convault_jobs::mark(&near, &request, &Run::at(&house.clock).context).await.unwrap();
+    house.verify(VerifyDepth::ReadData).await;
+    let records = ["crm/marks/", "crm/proofs/", "crm/prunes/"];
+    for key in house.near.keys() {
+        if records.iter().any(|folder| key.starts_with(folder)) {
+            house.near.rot(&key);
+        }
+    }
+    let (outcome, warnings) = house.back_up(3).await;
+    assert_eq!(outcome, Some(RunOutcome::Good), "{warnings:?}");
+    let survey = house.survey(&house.near).await;
+    assert!(survey.passed_over.iter().any(|text| text.contains("checksum")), "{:?}", survey.passed_over);
+}
+
 /// Garbage over `convault.json` would stop every backup there.
 #[tokio::test(start_paused = true)]
 async fn a_repository_file_that_was_written_over_comes_back() {
@@ -280,6 +305,9 @@ async fn a_repository_file_that_was_written_over_comes_back() {
         let near = if versions { house.near.clone().with_versions() } else { house.near.clone() };
         let before = near.contents(REPOSITORY_KEY).unwrap();
         near.put(REPOSITORY_KEY, Bytes::from_static(b"ransom"), PutMode::Overwrite).await.unwrap();
+        if !versions {
+            near.rot(REPOSITORY_KEY);
+        }
         assert_eq!(house.back_up(3).await.0, Some(RunOutcome::Partial));
         let report = house.repair(&[]).await;
         assert_eq!((report.repaired.len(), report.failed.len()), (0, 0), "{report:?}");

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use convault_core::{Manifest, ObjectRole, PutMode, RunId, Store, StoreErrorKind};
-use convault_jobs::{VerifyDepth, VerifyReport, verify};
+use convault_jobs::{Destination, VerifyDepth, VerifyReport, verify};
 use convault_uploader::{MemoryFault, MemoryOperation, MemoryStore};
 
 use crate::{
-    bench::{Run, SMALL, back_up_into, crm, destination, job, memory, snapshots, verified},
+    bench::{Run, SMALL, TWO_PARTS, back_up_into, crm, destination, job, memory, snapshots, verified},
+    counting::Counting,
     export::{FakeSource, sound},
 };
 
@@ -45,6 +46,17 @@ async fn a_sound_snapshot_is_sound_and_read_only_when_asked() {
     let read = verified(&store, VerifyDepth::ReadData).await;
     assert_eq!(read.read_bytes, manifest.stored_bytes());
     assert_eq!(read.sound, [manifest.id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_object_is_read_to_its_end_however_often_the_connection_breaks() {
+    let store = memory("offsite");
+    back_up_into(&job(), &FakeSource::of(sound(2 * TWO_PARTS)), &[&store]).await;
+    let breaking = Counting::new(&store).breaking_after(1 << 20);
+    let to = Destination::plain(std::sync::Arc::new(breaking));
+    let context = &Run::new().context;
+    let report = verify(&to, &crm(), &[], VerifyDepth::ReadData, context).await.unwrap();
+    assert_eq!((report.faults.len(), report.read.len()), (0, 1), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

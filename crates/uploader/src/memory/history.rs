@@ -16,6 +16,8 @@ pub(super) struct Version {
     id: String,
     /// None for a deletion.
     pub(super) body: Option<Bytes>,
+    /// Whether it does not have its checksum any more.
+    pub(super) rotten: bool,
     pub(super) attributes: Attributes,
     etag: String,
     modified: Timestamp,
@@ -94,7 +96,8 @@ impl History {
         let (id, etag) = (format!("v{}", self.serial), format!("\"{}\"", self.serial));
         let (body, attributes) = body.unzip();
         let attributes = attributes.unwrap_or_default();
-        let version = Version { id, body, attributes, etag: etag.clone(), modified: now, lock };
+        let version =
+            Version { id, body, rotten: false, attributes, etag: etag.clone(), modified: now, lock };
         let versions = self.keys.entry(key.to_owned()).or_default();
         if !self.versioned {
             versions.clear();

@@ -92,6 +92,7 @@ struct State {
     calls: BTreeMap<MemoryOperation, u64>,
     faults: BTreeMap<(MemoryOperation, u64), MemoryFault>,
     broken: BTreeMap<MemoryOperation, MemoryFault>,
+    backwards: bool,
 }
 
 /// A destination in memory. Clones share what is stored.
@@ -133,6 +134,13 @@ impl MemoryStore {
         self
     }
 
+    /// The same store as one that lists its objects backwards: some list them in no order at all.
+    #[must_use]
+    pub fn listing_backwards(self) -> Self {
+        self.lock_state().backwards = true;
+        self
+    }
+
     /// Lets the `nth` call of `operation` from now (1 is the next) meet `fault`.
     pub fn fault(&self, operation: MemoryOperation, nth: u64, fault: MemoryFault) {
         let mut state = self.lock_state();
@@ -171,6 +179,17 @@ impl MemoryStore {
     pub fn tamper(&self, key: &str, body: Bytes) {
         if let Some(object) = self.lock_state().objects.newest_mut(key) {
             object.body = Some(body);
+        }
+    }
+
+    /// Changes the last byte of an object, as a disk may, in a store that still has its checksum: reading all of it fails.
+    pub fn rot(&self, key: &str) {
+        if let Some(object) = self.lock_state().objects.newest_mut(key) {
+            let mut body = object.body.take().map_or_else(BytesMut::new, BytesMut::from);
+            if let Some(last) = body.last_mut() {
+                *last ^= 1;
+            }
+            (object.body, object.rotten) = (Some(body.freeze()), true);
         }
     }
 
@@ -308,7 +327,13 @@ impl Store for MemoryStore {
         let Some(body) = self.contents(key) else {
             return Err(attempt.failed(StoreErrorKind::NotFound, "there is no such object"));
         };
-        answer(pieces(&body, range, &attempt)?, lost, &attempt)
+        let rotten =
+            range.is_none() && self.lock_state().objects.newest(key).is_some_and(|newest| newest.rotten);
+        let end = rotten.then(|| {
+            let message = "what arrived does not have the checksum in the store";
+            Err(attempt.failed(StoreErrorKind::Corrupt, message))
+        });
+        answer(pieces(&body, range, &attempt)?.chain(stream::iter(end)).boxed(), lost, &attempt)
     }
 
     async fn fetch(
@@ -357,7 +382,13 @@ impl Store for MemoryStore {
                 .await
                 .and_then(|lost| answer((), lost, &attempt))
             {
-                Ok(()) => stream::iter(store.infos(&prefix)).map(Ok).boxed(),
+                Ok(()) => {
+                    let mut infos = store.infos(&prefix);
+                    if store.lock_state().backwards {
+                        infos.reverse();
+                    }
+                    stream::iter(infos).map(Ok).boxed()
+                }
                 Err(error) => stream::iter([Err(error)]).boxed(),
             }
         };
