@@ -121,6 +121,8 @@ impl Examination<'_> {
         to: Option<Sha256>,
         found: &mut FileFaults,
     ) -> Result<(), JobError> {
+        // Some stores list in no order at all: as long as one piece has everything, that is no matter.
+        piece.sort_unstable_by_key(|object| object.name);
         for manifest in self.shared {
             let mut refs = RefsReader::open(self.store, manifest);
             let mut lot: Vec<(FileRef, Option<usize>)> = Vec::new();

@@ -1,6 +1,6 @@
 //! Sweeps file objects that no snapshot needs: in two phases, without any private key, and in little memory.
 //!
-//! The sorted listing of file objects is gone through a piece at a time, and beside each piece the refs of every snapshot
+//! The listing of file objects is gone through a piece at a time, and beside each piece the refs of every snapshot
 //! folder. What none of them names, and is older than the grace, is condemned: written down, no more. A later sweep that
 //! comes a grace after that deletes it, if it is still needed by nobody and was not written anew meanwhile.
 
@@ -73,6 +73,8 @@ pub(crate) async fn plan_files(
         }
     }
     look.through(&mut piece, &mut plan).await?;
+    plan.condemn.sort_unstable();
+    plan.condemn.dedup();
     let grace = |list: &&Condemned| look.is_over(list);
     plan.done = lists.iter().filter(grace).map(|list| list.object.clone()).collect();
     Ok(plan)
@@ -148,6 +150,8 @@ impl Look<'_> {
 
     /// Adds to `plan` what nobody needs of a piece of the listing, and empties it.
     async fn through(&self, piece: &mut Vec<Stored>, plan: &mut FilesPlan) -> Result<(), JobError> {
+        // Some stores list in no order at all, and what is passed over would count as needed by nobody.
+        piece.sort_unstable_by_key(|object| object.name);
         let needed = self.needed(piece).await?;
         for (at, object) in piece.drain(..).enumerate() {
             if needed.is_set(at) {

@@ -331,7 +331,17 @@ async fn prune(to: &Destination, clock: &TestClock) -> Pruned {
 #[tokio::test(start_paused = true)]
 async fn what_no_snapshot_needs_is_condemned_and_a_grace_later_deleted() {
     let clock = TestClock::default();
-    let store = memory_at("offsite", &clock);
+    swept(memory_at("offsite", &clock), clock).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lists_in_another_order_loses_nothing_to_the_sweep() {
+    let clock = TestClock::default();
+    swept(memory_at("offsite", &clock).listing_backwards(), clock).await;
+}
+
+/// Ten files, of which one goes: it is condemned, and deleted a grace later; the others stay.
+async fn swept(store: MemoryStore, clock: TestClock) {
     let to = destination(&store);
     back_up(&Files::of(files(10)), std::slice::from_ref(&to), &clock).await;
     clock.advance_hours(24);
