@@ -101,6 +101,51 @@ async fn a_deployment_that_is_in_no_settings_is_reached_by_its_address_and_a_fil
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_command_that_brings_it_back_is_whole_and_puts_back_no_more_than_was_replaced() {
+    let setting = Setting::new(&[]).await;
+    let id = setting.back_up(0).await;
+    let (other, _) = empty(&setting).await;
+    let file = setting.path("other key");
+    std::fs::write(&file, OTHER_KEY).unwrap();
+    let (url, file) = (other.url(), file.display().to_string());
+    let restore = ["restore", &id, "--to-url", &url, "--to-key-file", &file, "--yes"];
+    setting.json(&restore).await;
+    let over = [&restore[..], &["--replace", "quiet-heron-7", "--safety-to", "shelf"]].concat();
+    let bring_back = async |more: &[&str]| {
+        let told = setting.json(&[&over[..], more].concat()).await;
+        told["safety"]["bring_back"].as_str().unwrap().to_owned()
+    };
+    let whole = bring_back(&[]).await;
+    assert!(whole.contains(&format!("--to-key-file '{file}' --replace quiet-heron-7")), "{whole}");
+    assert!(whole.ends_with(" --safety-to shelf"), "{whole}");
+    let part = bring_back(&["--only", "contacts"]).await;
+    assert!(part.contains("--replace quiet-heron-7 --only contacts --safety-to shelf"), "{part}");
+    other.stop().await;
+    setting.deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_is_paused_is_told_of_with_the_command_that_unpauses_it() {
+    let setting = Setting::new(&[]).await;
+    let id = setting.back_up(0).await;
+    let doctor = setting.run(&["doctor"]).await;
+    assert!(!doctor.stdout.contains("paused"), "{doctor:?}");
+    setting.deployment.set_fault("paused".parse().unwrap());
+    let how = format!(
+        "curl --fail-with-body -X POST -H @- '{}/api/v1/unpause_deployment'",
+        setting.deployment.url()
+    );
+    let doctor = setting.run(&["doctor"]).await;
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(doctor.stdout.contains("it is paused") && doctor.stdout.contains(&how), "{doctor:?}");
+    let ended = setting.run(&["restore", &id, "--to", "crm", "--replace", "crm", "--yes"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains(&how), "{ended:?}");
+    assert!(ended.stderr.contains("crm is paused still, as it was before"), "{ended:?}");
+    setting.deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_safety_snapshot_nothing_happens_and_nobody_is_kept_out() {
     let setting = Setting::new(&[]).await;
     setting.write_all_settings(&["shelf", "gone"], "", "", "");

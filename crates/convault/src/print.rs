@@ -67,6 +67,15 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// A word of a command that somebody will copy into a shell.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |byte: char| byte.is_ascii_alphanumeric() || "-_./:=,@%+".contains(byte);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// A size in the largest unit that leaves a number of at least 1: `1.5 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -38,6 +38,7 @@ pub use import::ImportRow;
 pub use key_name::{KeyName, key_name};
 pub use management::{CloudDeployment, DeploymentPage};
 pub use page::page;
+pub use pause::unpause_url;
 pub use platform::{DEFAULT_PROVISION_URL, DefaultVariable, DefaultsPage, Platform};
 pub use reqwest::Url;
 pub use scheduled::RowPage;

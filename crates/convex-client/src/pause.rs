@@ -10,6 +10,11 @@ const STATE: &str = "_system/frontend/backendState:backendState";
 const PAUSE: &str = "pause_deployment";
 const UNPAUSE: &str = "unpause_deployment";
 
+/// Where the deployment at `url` is asked to serve its users again, for a person who does it by hand.
+pub fn unpause_url(url: &str) -> String {
+    format!("{}/api/v1/{UNPAUSE}", url.trim_end_matches('/'))
+}
+
 impl Deployment {
     /// Whether somebody paused it. Needs a key and no permission.
     pub async fn is_paused(&self) -> Result<bool, ClientError> {

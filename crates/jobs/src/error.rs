@@ -177,6 +177,17 @@ pub enum JobError {
         /// Why, of each destination.
         what: String,
     },
+    /// More are to be forgotten at once than an entry of the erasure ledger can name.
+    #[error(
+        "{subjects} are too many to be forgotten by one entry of the erasure ledger; nothing was written: name at most \
+         {most} of them, and the others by further calls"
+    )]
+    TooManySubjects {
+        /// How many there are.
+        subjects: usize,
+        /// How many such as these there may be.
+        most: usize,
+    },
     /// Without it nobody can be named in the erasure ledger.
     #[error(
         "the settings have no names key, under which those who are erased are hashed: make one with `convault keygen \
@@ -323,6 +334,19 @@ pub enum JobError {
         /// What people call the deployment.
         target: String,
         /// Why, in the server's words or ours.
+        what: String,
+    },
+    /// An import that was told to go on, and of which nobody says what became.
+    #[error(
+        "the import {import} into {target} was confirmed, and whether it took place is not known: {what}; look among the \
+         deployment's imports, and at what it holds, before anything else is done there"
+    )]
+    Unsettled {
+        /// What people call the deployment.
+        target: String,
+        /// The deployment's identifier of the import.
+        import: String,
+        /// Why nobody knows.
         what: String,
     },
     /// What was to be done must not be done there.

@@ -14,4 +14,4 @@ mod upload;
 pub use connect::TargetSettings;
 pub use environment::DeploymentEnvironment;
 pub use platform::{ManagementPlatform, PlatformSettings};
-pub use target::DeploymentTarget;
+pub use target::{DeploymentTarget, unpause_by_hand};

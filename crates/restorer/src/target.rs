@@ -233,6 +233,17 @@ impl Target for DeploymentTarget {
     }
 }
 
+/// What a person can do to let a paused deployment at `url` serve its users again. The key comes from a variable and
+/// through a pipe, so that it shows in no list of processes.
+pub fn unpause_by_hand(url: &str) -> String {
+    format!(
+        "unpause it in its dashboard, or, with a key that has `{}` in CONVEX_KEY: \
+         printf 'Authorization: Convex %s' \"$CONVEX_KEY\" | curl --fail-with-body -X POST -H @- '{}'",
+        Operation::UnpauseDeployment.permission(),
+        convault_convex_client::unpause_url(url),
+    )
+}
+
 /// What a key may not do although a restore needs it, each a sentence.
 fn missing(check: &KeyCheck, may_pause: bool) -> Vec<String> {
     let needed = [

@@ -65,6 +65,10 @@ pub(crate) struct To {
     /// Where the safety snapshot goes [default: the destinations of the deployment's job]
     #[arg(long, value_name = "DESTINATION")]
     pub(crate) safety_to: Option<DestinationName>,
+    /// A stored file that is known to be damaged on the target itself, as a refusal names it; may be repeated. The safety
+    /// snapshot has it as it is
+    #[arg(long, value_name = "ID")]
+    pub(crate) known_damaged: Vec<String>,
     /// Do it without asking
     #[arg(long)]
     pub(crate) yes: bool,

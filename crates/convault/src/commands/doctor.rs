@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use convault_archive::encryption::Identities;
 use convault_core::{
     Abilities, Ability, Clock, DeploymentName, DestinationName, JobName, Layout, MIN_PART_BYTES, Manifest,
-    PutMode, SnapshotId, Source as _, SystemClock,
+    PutMode, SnapshotId, Source as _, SystemClock, Target as _,
 };
 use convault_jobs::{
     Destination, EscrowedNames, JobError, OpenDepth, RunContext, Survey, chain, escrowed_names, prove_opens,
 };
+use convault_restorer::{DeploymentTarget, TargetSettings, unpause_by_hand};
 use convault_settings::{JobSettings, Settings};
 use serde::Serialize;
 
@@ -141,9 +142,36 @@ async fn look_at_deployments(
                 for warning in preflight.warnings {
                     findings.ok(&what, format!("note: {warning}"));
                 }
+                look_at_pause(settings, &name, &preflight.url, findings, context).await?;
             }
             Err(error) => findings.wrong(&what, chain(&error)),
         }
+    }
+    Ok(())
+}
+
+/// A restore that was cut off leaves its target paused.
+async fn look_at_pause(
+    settings: &Settings,
+    name: &DeploymentName,
+    url: &str,
+    findings: &mut Findings,
+    context: &RunContext,
+) -> Result<(), JobError> {
+    let Some(deployment) = settings.deployment(name) else { return Ok(()) };
+    let target = DeploymentTarget::new(TargetSettings {
+        key: deployment.key.clone(),
+        ..wiring::target_settings(deployment)
+    });
+    // Servers that cannot be asked are none that a restore pauses.
+    if let Ok(true) = or_stop(context, target.is_paused()).await? {
+        let how = unpause_by_hand(url);
+        findings.wrong(
+            format!("deployment {name}"),
+            format!(
+                "it is paused and serves nobody, as a restore with --pause leaves it that was cut off: {how}"
+            ),
+        );
     }
     Ok(())
 }

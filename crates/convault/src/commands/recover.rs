@@ -128,7 +128,7 @@ impl Into<'_> {
             expected: &aimed.identity,
             others: &aimed.others,
             pause: self.recover.to.pause,
-            safety: aimed.safety(),
+            safety: aimed.safety(&self.recover.to),
             erased: &self.reading.rules.erased,
         };
         let identities = self.reading.identities.as_ref();
@@ -174,7 +174,12 @@ impl Into<'_> {
                 self.chosen.files.len()
             ));
         }
-        if aimed.safety().is_some() {
+        if aimed.is_paused {
+            self.say(&format!("paused     it serves nobody, and stays so: {}", aimed.unpause_by_hand()));
+        } else if self.recover.to.pause {
+            self.say(&format!("paused     should this be cut off, it stays so: {}", aimed.unpause_by_hand()));
+        }
+        if aimed.safety(&self.recover.to).is_some() {
             let places = aimed.safety_destinations().join(", ");
             self.say(&format!(
                 "safety     a snapshot of what is live goes to {places} first, and is read back"
@@ -207,7 +212,9 @@ impl Into<'_> {
 
     fn report(&self, recovered: &Recovered, aimed: &Aimed, told: &mut Value) -> Exit {
         if let Some(safety) = &recovered.safety {
-            let command = aimed.bring_back(safety, self.surroundings, self.recover.to.pause);
+            let identity = self.recover.leaving.identity.identity.as_deref();
+            let (to, parts) = (&self.recover.to, parts(recovered, aimed));
+            let command = aimed.bring_back(safety, self.surroundings, to, &parts, identity);
             told["safety"] = json!({ "snapshot": safety, "bring_back": command });
             let (id, place, until) = (&safety.id, &safety.destination, print::time(safety.keep_until));
             self.say(&format!("safety     {id} in {place}, kept until {until}; it comes back with"));
@@ -219,12 +226,18 @@ impl Into<'_> {
         }
         told["tables"] = json!(recovered.tables);
         told["problems"] = json!(recovered.problems);
+        aimed.tell_pause();
         let Some(error) = &recovered.failure else {
             return if recovered.problems.is_empty() { Exit::Done } else { Exit::Failed };
         };
         told["failed"] = json!(chain(error));
         print::note(&format!("convault: {}", chain(error)));
-        print::note("what is not named above is as it was");
+        print::note(match error {
+            JobError::Unsettled { .. } => {
+                "what is neither named above nor was to be brought back is as it was"
+            }
+            _ => "what is not named above is as it was",
+        });
         match error {
             JobError::Stopped => Exit::Stopped,
             JobError::Refused { .. } => Exit::Refused,
@@ -237,6 +250,22 @@ impl Into<'_> {
             print::line(text);
         }
     }
+}
+
+/// The arguments that name the tables that were changed, so that nothing else is put back. What the deployment had not,
+/// and what nobody knows the fate of, cannot be named: then all of it is.
+fn parts(recovered: &Recovered, aimed: &Aimed) -> Vec<String> {
+    let changed = recovered.tables.iter().filter(|told| told.way != Way::Nothing).map(|told| &told.table);
+    let has_table = |table: &&convault_core::TableRef| {
+        let component = aimed.contents.components.get(&table.component);
+        component.is_some_and(|found| table.table == "_storage" || found.tables.contains_key(&table.table))
+    };
+    if matches!(recovered.failure, Some(JobError::Unsettled { .. }))
+        || !changed.clone().all(|table| has_table(&table))
+    {
+        return Vec::new();
+    }
+    changed.flat_map(|table| ["--only".to_owned(), table.to_string()]).collect()
 }
 
 /// `contacts   1 added, 0 changed, 2 as they were: added to what was there`.

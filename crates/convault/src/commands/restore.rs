@@ -8,8 +8,8 @@ mod work;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use convault_core::TableRef;
-use convault_jobs::{Content, Rules, Selected, plan_restore};
+use convault_core::{Manifest, StoreError, StoreErrorKind, TableRef};
+use convault_jobs::{Content, JobError, Rules, Selected, plan_restore};
 use serde_json::{Value, json};
 
 use self::{
@@ -76,7 +76,7 @@ pub(crate) async fn restore(surroundings: &Surroundings, restore: Restore) -> an
     let content = Content::new(store, manifest, identities.as_ref(), &rules, &run);
     let work = Work { surroundings, restore: &restore, aimed: &aimed, plan: &plan, context: &run };
     let history = History::begin(&settings, aimed.name(), manifest, &run);
-    let guarded = work.perform(&content, &rules.erased).await;
+    let guarded = work.perform(&content, &rules.erased).await.map_err(|error| vanished(error, manifest));
     progress.clear();
     history.end(&guarded, &run).await;
     let mut exit = work.report(&guarded?, &mut told);
@@ -87,6 +87,27 @@ pub(crate) async fn restore(surroundings: &Surroundings, restore: Restore) -> an
         print::json(&told);
     }
     Ok(exit)
+}
+
+/// Another machine's prune may remove what is being read. Content that is missing ends a restore before anything is written.
+fn vanished(error: anyhow::Error, manifest: &Manifest) -> anyhow::Error {
+    let is_missing = |cause: &(dyn std::error::Error + 'static)| {
+        let of_job = cause.downcast_ref::<JobError>().and_then(|error| match error {
+            JobError::Store(error) => Some(error),
+            _ => None,
+        });
+        of_job
+            .or_else(|| cause.downcast_ref::<StoreError>())
+            .is_some_and(|error| error.kind == StoreErrorKind::NotFound)
+    };
+    if !error.chain().any(is_missing) {
+        return error;
+    }
+    let id = &manifest.id;
+    error.context(format!(
+        "{id} went away while it was read, as when a prune removes it, and nothing was written: choose another one, or keep \
+         it meanwhile (`convault hold {id} --reason restoring`)"
+    ))
 }
 
 /// Only the plan was asked for; where nothing would be done, it says so as the restore would.

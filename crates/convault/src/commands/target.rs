@@ -10,7 +10,7 @@ use convault_core::{
 };
 use convault_exporter::DeploymentSource;
 use convault_jobs::{BackupJob, Destination, JobError, Safety, SafetySnapshot};
-use convault_restorer::{DeploymentEnvironment, DeploymentTarget, TargetSettings};
+use convault_restorer::{DeploymentEnvironment, DeploymentTarget, TargetSettings, unpause_by_hand};
 use convault_settings::{DeploymentSettings, JobSettings, Settings};
 
 use super::{Surroundings, choose::chosen_destinations};
@@ -39,10 +39,12 @@ pub(crate) struct Aimed {
     pub(crate) contents: TargetContents,
     /// The other deployments of the settings, which it must not be.
     pub(crate) others: Vec<Arc<dyn Target>>,
+    /// Whether it serves nobody already.
+    pub(crate) is_paused: bool,
     settings: TargetSettings,
     source: Arc<dyn Source>,
     /// The arguments that lead to it again.
-    arguments: String,
+    arguments: Vec<String>,
     /// The safety snapshot's job and destinations; `None` where there is nothing to be lost.
     safety: Option<(BackupJob, Vec<Destination>)>,
 }
@@ -54,9 +56,9 @@ impl Aimed {
     }
 
     /// How its safety snapshot is taken; `None` where it is empty.
-    pub(crate) fn safety(&self) -> Option<Safety<'_>> {
+    pub(crate) fn safety<'a>(&'a self, to: &'a To) -> Option<Safety<'a>> {
         let (job, destinations) = self.safety.as_ref()?;
-        Some(Safety { job, source: self.source.as_ref(), destinations })
+        Some(Safety { job, source: self.source.as_ref(), destinations, known_damaged: &to.known_damaged })
     }
 
     /// Where its safety snapshot goes.
@@ -70,22 +72,48 @@ impl Aimed {
         DeploymentEnvironment::new(self.settings.clone())
     }
 
-    /// The command that brings a safety snapshot back.
+    /// The command that brings a safety snapshot back, as a shell takes it: all of it, or only what `parts` say.
     pub(crate) fn bring_back(
         &self,
         safety: &SafetySnapshot,
         surroundings: &Surroundings,
-        pause: bool,
+        to: &To,
+        parts: &[String],
+        identity: Option<&Path>,
     ) -> String {
-        let config = surroundings.config.as_ref().map(|path| format!(" --config {}", path.display()));
-        let (id, place, name) = (&safety.id, &safety.destination, self.name());
-        let pause = if pause { " --pause" } else { "" };
-        format!(
-            "convault{} restore {id} --deployment {} --destination {place} {} --replace {name}{pause}",
-            config.unwrap_or_default(),
-            safety.deployment,
-            self.arguments
-        )
+        let mut words = vec!["convault".to_owned()];
+        let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+        if let Some(path) = &surroundings.config {
+            add("--config", path.display().to_string());
+        }
+        add("restore", safety.id.to_string());
+        add("--deployment", safety.deployment.to_string());
+        add("--destination", safety.destination.to_string());
+        words.extend(self.arguments.iter().cloned());
+        words.extend(["--replace".to_owned(), self.name().to_string()]);
+        words.extend(parts.iter().cloned());
+        if let Some(destination) = &to.safety_to {
+            words.extend(["--safety-to".to_owned(), destination.to_string()]);
+        }
+        if let Some(identity) = identity {
+            words.extend(["--identity".to_owned(), identity.display().to_string()]);
+        }
+        let flags = [("--without-damaged", !safety.damaged.is_empty()), ("--pause", to.pause)];
+        words.extend(flags.iter().filter(|(_, is_on)| *is_on).map(|(flag, _)| (*flag).to_owned()));
+        words.iter().map(|word| print::shell_word(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What a person can do to let it serve again.
+    pub(crate) fn unpause_by_hand(&self) -> String {
+        unpause_by_hand(&self.identity.url)
+    }
+
+    /// Says at the end that it is paused still, where somebody else had paused it before.
+    pub(crate) fn tell_pause(&self) {
+        if self.is_paused {
+            let (name, how) = (self.name(), self.unpause_by_hand());
+            print::note(&format!("{name} is paused still, as it was before, and serves nobody: {how}"));
+        }
     }
 
     fn refused(&self, why: impl Into<String>) -> anyhow::Error {
@@ -194,26 +222,39 @@ pub(crate) async fn aim(settings: &Settings, to: &To) -> anyhow::Result<Aimed> {
     let target: Arc<dyn Target> = Arc::new(DeploymentTarget::new(target_settings.clone()));
     let identity = target.identity().await.map_err(JobError::from)?;
     let contents = target.contents().await.map_err(JobError::from)?;
+    // A server that does not say so is not kept from being restored.
+    let is_paused = target.is_paused().await.unwrap_or(false);
     let others = settings.deployments.iter().filter(|deployment| deployment.name != name);
     let others = others.map(other).collect();
     let safety = if contents.is_empty() { None } else { safety(settings, &name, to)? };
-    Ok(Aimed { target, identity, contents, others, settings: target_settings, source, arguments, safety })
+    Ok(Aimed {
+        target,
+        identity,
+        contents,
+        others,
+        is_paused,
+        settings: target_settings,
+        source,
+        arguments,
+        safety,
+    })
 }
 
-type Reached = (TargetSettings, Arc<dyn Source>, String);
+type Reached = (TargetSettings, Arc<dyn Source>, Vec<String>);
 
 fn configured(settings: &Settings, name: &DeploymentName, clock: &Arc<dyn Clock>) -> anyhow::Result<Reached> {
     let deployment = settings
         .deployment(name)
         .ok_or_else(|| ExitWith(Exit::NotFound, format!("the settings have no deployment named {name}")))?;
     let source = wiring::source(deployment, clock);
-    Ok((wiring::target_settings(deployment), source, format!("--to {name}")))
+    Ok((wiring::target_settings(deployment), source, vec!["--to".to_owned(), name.to_string()]))
 }
 
 /// A deployment of which only its address and a key are known: it is called what it calls itself.
 async fn unconfigured(url: &str, file: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Reached> {
     let url: Url = url.parse().with_context(|| format!("--to-url {url}"))?;
-    let arguments = format!("--to-url {url} --to-key-file {}", file.display());
+    let arguments =
+        ["--to-url", url.as_str(), "--to-key-file", &file.display().to_string()].map(str::to_owned);
     let unnamed = TargetSettings {
         deployment: DeploymentName::new(NOT_YET_NAMED)?,
         url: Some(url.clone()),
@@ -226,7 +267,7 @@ async fn unconfigured(url: &str, file: &Path, clock: &Arc<dyn Clock>) -> anyhow:
     let name = DeploymentName::new(identity.instance.chars().map(plain).collect::<String>())?;
     let settings = TargetSettings { deployment: name.clone(), ..unnamed };
     let source = convault_exporter::DeploymentSettings::new(name, Some(url), settings.key.clone());
-    Ok((settings, Arc::new(DeploymentSource::new(source, Arc::clone(clock))), arguments))
+    Ok((settings, Arc::new(DeploymentSource::new(source, Arc::clone(clock))), arguments.to_vec()))
 }
 
 fn read_key(path: &Path) -> anyhow::Result<Secret> {

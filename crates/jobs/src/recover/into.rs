@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     Content, JobError, Rules, RunContext,
-    error::chain,
     look::{Held as HeldLines, Meeting, Merge, Side},
     restore::{Guard, Held, Prepared, SafetySnapshot, prepare},
     survey::find,
@@ -123,7 +122,7 @@ pub async fn recover_into(
             }
         }
     }
-    let (safety, contents, problems) = held.end().await;
+    let (safety, contents, problems) = held.end(failure.as_ref()).await;
     Ok(Recovered { safety, tables, failure, contents, problems })
 }
 
@@ -387,7 +386,7 @@ impl Recovery<'_, '_> {
                      and upload it anew, or restore a whole snapshot"
                 ),
             },
-            error => JobError::NotRecovered { place: "stored files".to_owned(), what: chain(&error) },
+            error => error,
         }
     }
 }

@@ -36,7 +36,8 @@ pub struct Guard<'a> {
 pub struct Guarded<S> {
     /// The snapshot of what was live before.
     pub safety: Option<SafetySnapshot>,
-    /// The import itself. An error leaves what was there, except of an append.
+    /// The import itself. An error leaves what was there, except of an append, and unless it is
+    /// [`JobError::Unsettled`].
     pub imported: Result<Imported<S>, JobError>,
     /// What the deployment held right after it, before it served anybody again.
     pub contents: Option<TargetContents>,
@@ -46,7 +47,7 @@ pub struct Guarded<S> {
 
 /// Performs an import: the target is paused if that is wanted, what is live is stored and read back, and who the target is
 /// is looked at once more; only then is the import confirmed. Afterwards erased files that had stayed are removed, what is
-/// there is counted, and the target serves its users again.
+/// there is counted, and the target serves its users again, unless nobody knows what became of the import.
 ///
 /// An error means that not one write reached the target: the import was cancelled, and the target serves as it did.
 pub async fn perform_guarded<S: Send>(
@@ -73,7 +74,7 @@ pub async fn perform_guarded<S: Send>(
         Ok(_) => counted(guard, &mut problems).await,
         Err(_) => None,
     };
-    problems.extend(pause.end().await);
+    problems.extend(pause.end_after(imported.as_ref().err()).await);
     Ok(Guarded { safety, imported, contents, problems })
 }
 
@@ -92,7 +93,7 @@ async fn before<S>(
         Some(safety) => Some(safety.take(guard.target.name(), guard.expected, context).await?),
         None => None,
     };
-    context.or_stop(still_as_planned(guard, prepared)).await??;
+    context.or_stop(still_as_planned(guard, prepared, false)).await??;
     Ok(safety)
 }
 
@@ -112,8 +113,13 @@ pub(super) async fn not_another<S>(
     Ok(())
 }
 
-/// Right before the confirmation: the target is still who it was, and still empty where it has to be.
-pub(super) async fn still_as_planned<S>(guard: &Guard<'_>, prepared: &Prepared<S>) -> Result<(), JobError> {
+/// Right before the confirmation: the target is still who it was, and still empty where it has to be. Where an earlier
+/// import of ours has filled it, nothing may be deleted.
+pub(super) async fn still_as_planned<S>(
+    guard: &Guard<'_>,
+    prepared: &Prepared<S>,
+    filled_by_us: bool,
+) -> Result<(), JobError> {
     let now = guard.target.identity().await?;
     if (&now.instance, now.number) != (&guard.expected.instance, guard.expected.number) {
         let (now, then) = (&now.instance, &guard.expected.instance);
@@ -123,7 +129,7 @@ pub(super) async fn still_as_planned<S>(guard: &Guard<'_>, prepared: &Prepared<S
     if guard.safety.is_some() {
         return Ok(());
     }
-    if prepared.deletes || !guard.target.contents().await?.is_empty() {
+    if prepared.deletes || !(filled_by_us || guard.target.contents().await?.is_empty()) {
         return Err(guard.refused("it is not empty any more; make the plan again".to_owned()));
     }
     Ok(())
@@ -176,6 +182,17 @@ impl Pause<'_> {
         self.target.pause().await?;
         self.context.message("the deployment is paused; if this is cut off, unpause it in its dashboard");
         Ok(())
+    }
+
+    /// The same once imports were told to go on, of which this is the error: what its users wrote while one may go on
+    /// would be lost.
+    pub(super) async fn end_after(&mut self, error: Option<&JobError>) -> Option<String> {
+        if self.was_set && matches!(error, Some(JobError::Unsettled { .. })) {
+            self.was_set = false;
+            let told = "it stays paused, since an import may go on there; once that is settled, unpause it in its dashboard";
+            return Some(told.to_owned());
+        }
+        self.end().await
     }
 
     /// Lets the target serve its users again, if that is for us to say. Gives what went wrong.

@@ -1,6 +1,8 @@
 //! [`Held`]: a deployment between its safety snapshot and the end of what is done to it, for imports that are made of what
 //! is live.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use convault_core::TargetContents;
 
 use super::{
@@ -16,6 +18,8 @@ pub(crate) struct Held<'a> {
     guard: &'a Guard<'a>,
     pause: Pause<'a>,
     context: &'a RunContext,
+    /// Whether an import of ours took place.
+    has_imported: AtomicBool,
     /// The snapshot of what was live; `None` where nothing was.
     pub(crate) safety: Option<SafetySnapshot>,
 }
@@ -24,7 +28,7 @@ impl<'a> Held<'a> {
     /// Pauses the target if that is wanted, and takes its safety snapshot. Where that fails, it serves as it did.
     pub(crate) async fn begin(guard: &'a Guard<'a>, context: &'a RunContext) -> Result<Self, JobError> {
         let pause = Pause { target: guard.target, context, was_set: false };
-        let mut held = Self { guard, pause, context, safety: None };
+        let mut held = Self { guard, pause, context, has_imported: AtomicBool::new(false), safety: None };
         match held.secure().await {
             Ok(()) => Ok(held),
             Err(error) => {
@@ -57,7 +61,8 @@ impl<'a> Held<'a> {
         let looked = async {
             not_another(self.guard, &prepared, self.context).await?;
             is_as_stored().await?;
-            self.context.or_stop(still_as_planned(self.guard, &prepared)).await?
+            let filled_by_us = self.has_imported.load(Ordering::Relaxed);
+            self.context.or_stop(still_as_planned(self.guard, &prepared, filled_by_us)).await?
         };
         if let Err(error) = looked.await {
             if let Err(error) = prepared.cancel(self.guard.target).await {
@@ -65,14 +70,20 @@ impl<'a> Held<'a> {
             }
             return Err(error);
         }
-        prepared.perform(self.guard.target, self.context).await
+        let imported = prepared.perform(self.guard.target, self.context).await?;
+        self.has_imported.store(true, Ordering::Relaxed);
+        Ok(imported)
     }
 
-    /// Counts what is there, and lets the target serve its users again. Gives what went wrong, too.
-    pub(crate) async fn end(mut self) -> (Option<SafetySnapshot>, Option<TargetContents>, Vec<String>) {
+    /// Counts what is there, and lets the target serve its users again, unless what ended the imports leaves it open what
+    /// became of one. Gives what went wrong, too.
+    pub(crate) async fn end(
+        mut self,
+        failure: Option<&JobError>,
+    ) -> (Option<SafetySnapshot>, Option<TargetContents>, Vec<String>) {
         let mut problems = Vec::new();
         let contents = counted(self.guard, &mut problems).await;
-        problems.extend(self.pause.end().await);
+        problems.extend(self.pause.end_after(failure).await);
         (self.safety, contents, problems)
     }
 }

@@ -70,7 +70,8 @@ impl Followed<'_> {
     }
 
     /// Confirms the import and waits for its end. Gives the documents written. Stopped meanwhile, an import that is all
-    /// or nothing is cancelled, and one that is not is waited for.
+    /// or nothing is cancelled, and one that is not is waited for. Where nobody says what became of it, the error is
+    /// [`JobError::Unsettled`].
     pub(super) async fn to_its_end(&self) -> Result<u64, JobError> {
         if self.context.stop.is_cancelled() {
             self.cancel_as_possible().await;
@@ -81,13 +82,18 @@ impl Followed<'_> {
             return Err(error);
         }
         let end = self.ended();
-        if self.mode == ImportMode::Append {
-            return end.await;
-        }
-        match self.context.or_stop(end).await {
-            Ok(ended) => ended,
-            Err(_) => self.withdrawn().await,
-        }
+        let ended = if self.mode == ImportMode::Append {
+            end.await
+        } else {
+            match self.context.or_stop(end).await {
+                Ok(ended) => ended,
+                Err(_) => self.withdrawn().await,
+            }
+        };
+        ended.map_err(|error| match error {
+            error @ (JobError::Import { .. } | JobError::Stopped | JobError::Unsettled { .. }) => error,
+            error => self.unsettled(chain(&error)),
+        })
     }
 
     /// Says that it may go on. Whether an answer that was lost had been a yes, the import itself tells.
@@ -131,8 +137,7 @@ impl Followed<'_> {
             Ok(Ok(documents)) => Ok(documents),
             Ok(Err(JobError::Import { .. })) => Err(JobError::Stopped),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(self
-                .failed("it was to be cancelled and goes on; look at the deployment's imports".to_owned())),
+            Err(_) => Err(self.unsettled("it was to be cancelled, and goes on all the same".to_owned())),
         }
     }
 
@@ -166,6 +171,10 @@ impl Followed<'_> {
                 chain(&error)
             ));
         }
+    }
+
+    fn unsettled(&self, what: String) -> JobError {
+        JobError::Unsettled { target: self.target.name().to_owned(), import: self.id.0.clone(), what }
     }
 
     fn failed(&self, what: String) -> JobError {

@@ -22,6 +22,8 @@ const TAG: &str = "before-restore";
 /// What makes content itself doubtful. Anything else that looks wrong is a difference to earlier snapshots, and that is
 /// why people restore.
 const DAMAGE: [&str; 3] = ["source-damage", "files-missing", "rebuilt"];
+/// A manifest names no more of them: where there are so many, nobody knows whether these are all.
+const MOST_IDS: usize = 100;
 /// One export at a time: somebody else's may have to end first.
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
 
@@ -35,6 +37,9 @@ pub struct Safety<'a> {
     pub source: &'a dyn Source,
     /// Where it is stored; one suffices.
     pub destinations: &'a [Destination],
+    /// Stored files that somebody has named as damaged on the deployment itself: `kg2…`, with the component in front
+    /// where it is not the root. Others that are make it no safety snapshot.
+    pub known_damaged: &'a [String],
 }
 
 /// A safety snapshot that is stored, and of which every byte was read back.
@@ -52,6 +57,8 @@ pub struct SafetySnapshot {
     pub documents: u64,
     /// Stored files in it.
     pub files: u64,
+    /// Those that are damaged on the deployment itself, as somebody has named them: they are in it as they were given.
+    pub damaged: Vec<String>,
 }
 
 impl Safety<'_> {
@@ -92,7 +99,7 @@ impl Safety<'_> {
         for destination in &destinations {
             let name = destination.store.destination();
             match self.proven(destination, &id, &job, expected, &within).await {
-                Ok(manifest) => {
+                Ok((manifest, damaged)) => {
                     return Ok(SafetySnapshot {
                         id,
                         deployment: job.deployment,
@@ -100,6 +107,7 @@ impl Safety<'_> {
                         keep_until: manifest.keep_until.unwrap_or_default(),
                         documents: manifest.totals.documents,
                         files: manifest.totals.files,
+                        damaged,
                     });
                 }
                 Err(why) => reasons.push(format!("{name}: {why}")),
@@ -134,7 +142,8 @@ impl Safety<'_> {
         self.destinations.iter().map(taking).collect()
     }
 
-    /// The manifest of the snapshot in one destination, if it is what was meant and every byte of it is there.
+    /// The manifest of the snapshot in one destination, if it is what was meant and every byte of it is there; and what is
+    /// damaged in it, as was known.
     async fn proven(
         &self,
         destination: &Destination,
@@ -142,7 +151,7 @@ impl Safety<'_> {
         job: &BackupJob,
         expected: &TargetIdentity,
         context: &RunContext,
-    ) -> Result<Manifest, String> {
+    ) -> Result<(Manifest, Vec<String>), String> {
         let found = find(destination, &job.deployment, Some(id), context.clock.now()).await;
         let found = found.map_err(|error| chain(&error))?.ok_or("it is not there")?;
         let manifest = found.manifest;
@@ -150,9 +159,8 @@ impl Safety<'_> {
             let instance = &manifest.source.instance;
             return Err(format!("it is of {instance}, which is another deployment"));
         }
-        if let Some(damage) = damage(&manifest) {
-            return Err(format!("it is suspect: {damage}"));
-        }
+        let damaged =
+            damage(&manifest.verdict, self.known_damaged).map_err(|why| format!("it is suspect: {why}"))?;
         let report =
             verify(destination, &job.deployment, std::slice::from_ref(id), VerifyDepth::ReadData, context);
         let report = report.await.map_err(|error| chain(&error))?;
@@ -160,15 +168,65 @@ impl Safety<'_> {
             Some(fault) => {
                 Err(format!("it did not come back as it was stored: {}: {}", fault.object, fault.what))
             }
-            None if report.read.contains(id) => Ok(manifest),
+            None if report.read.contains(id) => Ok((manifest, damaged)),
             None => Err("it could not be read back".to_owned()),
         }
     }
 }
 
-/// What is wrong with the content of a snapshot, where something is.
-fn damage(manifest: &Manifest) -> Option<String> {
-    let Verdict::Suspect { problems } = &manifest.verdict else { return None };
-    let of_content = |kind: &str| DAMAGE.contains(&kind);
-    problems.iter().find(|problem| of_content(&problem.kind)).map(|problem| problem.what.clone())
+/// The stored files whose content is damaged, if each is known to be. An error is what is wrong beside that, with the
+/// remedy.
+fn damage(verdict: &Verdict, known: &[String]) -> Result<Vec<String>, String> {
+    let Verdict::Suspect { problems } = verdict else { return Ok(Vec::new()) };
+    let mut damaged = Vec::new();
+    for problem in problems.iter().filter(|problem| DAMAGE.contains(&problem.kind.as_str())) {
+        // `kg2…: its content is not what its row announces`
+        let ids = problem.ids.iter().map(|text| text.split(':').next().unwrap_or(text));
+        let unknown: Vec<&str> = ids.clone().filter(|id| !known.iter().any(|known| known == id)).collect();
+        let what = &problem.what;
+        if problem.ids.is_empty() || problem.ids.len() >= MOST_IDS {
+            return Err(format!("{what}; repair that on the deployment, or restore into another one"));
+        }
+        if !unknown.is_empty() {
+            return Err(format!(
+                "{what}; repair these on the deployment, or, if there is nothing better of them to be had, name each as \
+                 known, so that it is kept as it is: --known-damaged {}",
+                unknown.join(" --known-damaged ")
+            ));
+        }
+        damaged.extend(ids.map(str::to_owned));
+    }
+    Ok(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use convault_core::Problem;
+
+    use super::*;
+
+    fn told(kind: &str, ids: &[&str]) -> Verdict {
+        let ids = ids.iter().map(|id| format!("{id}: it is not whole")).collect();
+        let problem = Problem { kind: kind.to_owned(), what: "something is wrong".to_owned(), ids };
+        Verdict::Suspect { problems: vec![problem] }
+    }
+
+    #[test]
+    fn only_stored_files_that_are_all_named_may_be_damaged() {
+        let known = ["kg1".to_owned(), "shop/kg2".to_owned()];
+        let verdict = told("source-damage", &["kg1", "shop/kg2"]);
+        assert_eq!(damage(&verdict, &known).unwrap(), known);
+        let why = damage(&verdict, &known[..1]).unwrap_err();
+        assert!(why.ends_with("--known-damaged shop/kg2"), "{why}");
+        assert!(damage(&told("source-damage", &[]), &known).unwrap_err().contains("into another one"));
+        let many: Vec<String> = (0..MOST_IDS).map(|id| format!("kg{id}")).collect();
+        let ids: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(damage(&told("files-missing", &ids), &many).is_err(), "there may be more than are named");
+    }
+
+    #[test]
+    fn what_differs_from_earlier_snapshots_is_no_damage() {
+        assert_eq!(damage(&told("table-vanished", &[]), &[]).unwrap(), Vec::<String>::new());
+        assert_eq!(damage(&Verdict::Good, &[]).unwrap(), Vec::<String>::new());
+    }
 }

@@ -124,6 +124,7 @@ pub(crate) struct Restoring<'a> {
     pub(crate) safety_store: MemoryStore,
     pub(crate) others: Vec<Arc<dyn Target>>,
     pub(crate) pause: bool,
+    pub(crate) known_damaged: Vec<String>,
     pub(crate) context: RunContext,
 }
 
@@ -139,6 +140,7 @@ impl<'a> Restoring<'a> {
             safety_store: memory(),
             others: Vec::new(),
             pause: false,
+            known_damaged: Vec::new(),
             context: context(),
         }
     }
@@ -156,7 +158,12 @@ impl<'a> Restoring<'a> {
         let request = ImportRequest { mode: plan.mode, kind: ImportKind::Zip };
         let prepared = import_content(&content, self.target, &request, &self.context).await?;
         let (job, destinations) = (job(&self.to.name), [destination(&self.safety_store)]);
-        let safety = Safety { job: &job, source: self.source, destinations: &destinations };
+        let safety = Safety {
+            job: &job,
+            source: self.source,
+            destinations: &destinations,
+            known_damaged: &self.known_damaged,
+        };
         let guard = Guard {
             target: self.target,
             expected: &expected,

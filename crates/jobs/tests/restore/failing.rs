@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub(crate) enum Planted {
     Failure(TargetErrorKind),
+    /// Every call once the import was confirmed.
+    Silence(TargetErrorKind),
     /// The call is made, and the restore is asked to stop just before.
     Stop(CancellationToken),
 }
@@ -42,13 +44,15 @@ impl Calls {
 
     fn count(&self) -> Result<(), TargetError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let failed = |kind: TargetErrorKind| TargetError {
+            kind,
+            target: "crm".to_owned(),
+            message: format!("call {number} was asked to fail"),
+            source: None,
+        };
         match &self.planted {
-            Some((chosen, Planted::Failure(kind))) if *chosen == number => Err(TargetError {
-                kind: *kind,
-                target: "crm".to_owned(),
-                message: format!("call {number} was asked to fail"),
-                source: None,
-            }),
+            Some((chosen, Planted::Failure(kind))) if *chosen == number => Err(failed(*kind)),
+            Some((_, Planted::Silence(kind))) if self.confirmation() > 0 => Err(failed(*kind)),
             Some((chosen, Planted::Stop(stop))) if *chosen == number => {
                 stop.cancel();
                 Ok(())

@@ -116,6 +116,20 @@ async fn a_safety_snapshot_that_does_not_come_back_as_it_was_stored_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damage_that_is_named_file_by_file_is_kept_as_it_is_and_stands_in_no_ones_way() {
+    let (live, store, manifest) = live().await;
+    live.simulator.set_fault("damaged-file".parse().unwrap());
+    let error = Restoring::new(&store, &manifest, &live).run().await.unwrap_err().to_string();
+    let (_, named) = error.split_once("--known-damaged ").unwrap();
+    let id = named.split(';').next().unwrap().to_owned();
+    let restoring = Restoring { known_damaged: vec![id.clone()], ..Restoring::new(&store, &manifest, &live) };
+    let done = restoring.run().await.unwrap();
+    done.imported.unwrap();
+    assert_eq!(done.safety.unwrap().damaged, [id]);
+    live.simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_lost_most_of_its_data_is_stored_all_the_same() {
     let (live, store, manifest) = live().await;
     live.simulator.change(|database| {
@@ -163,6 +177,21 @@ async fn at_whichever_call_a_restore_is_stopped_before_the_confirmation_nothing_
         assert_untouched(&live, &format!("stopped at call {number}")).await;
     }
     assert!(stops > 6, "only {stops} calls up to the confirmation");
+    live.simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_of_which_nobody_says_what_became_is_told_as_that_and_nobody_is_let_in() {
+    let (live, store, manifest) = live().await;
+    let calls = Calls::new(Some((0, Planted::Silence(TargetErrorKind::Permission))));
+    let target = FailingTarget { target: &live.target, calls };
+    let restoring = Restoring { target: &target, pause: true, ..Restoring::new(&store, &manifest, &live) };
+    let done = restoring.run().await.unwrap();
+    assert!(done.safety.is_some() && done.contents.is_none());
+    let error = done.imported.unwrap_err();
+    assert!(matches!(error, JobError::Unsettled { .. }), "{error}");
+    assert!(live.target.is_paused().await.unwrap());
+    assert!(done.problems[0].contains("it stays paused"), "{:?}", done.problems);
     live.simulator.stop().await;
 }
 

@@ -16,6 +16,8 @@ mod golden_rule;
 #[path = "../support/job.rs"]
 mod job;
 #[cfg(test)]
+mod recover;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod round_trip;

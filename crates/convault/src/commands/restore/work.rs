@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use convault_core::{Environment as _, ImportKind, ImportRequest, Secret};
+use convault_core::{Environment as _, ImportKind, ImportRequest, Secret, TableRef};
 use convault_jobs::{
     Content, Counted, ErasedSet, Guard, Guarded, JobError, Outgone, RestorePlan, RunContext, chain,
     compare_counts, drift, import_content, perform_guarded, plan_secrets_restore, restore_secrets,
@@ -41,7 +41,7 @@ impl Work<'_> {
             expected: &self.aimed.identity,
             others: &self.aimed.others,
             pause: self.restore.to.pause,
-            safety: self.aimed.safety(),
+            safety: self.aimed.safety(&self.restore.to),
             erased,
         };
         Ok(perform_guarded(&guard, prepared, self.context).await?)
@@ -50,10 +50,9 @@ impl Work<'_> {
     /// Says what became of it: first how to undo it.
     pub(super) fn report(&self, guarded: &Guarded<Outgone>, told: &mut Value) -> Exit {
         if let Some(safety) = &guarded.safety {
-            let mut command = self.aimed.bring_back(safety, self.surroundings, self.restore.to.pause);
-            if let Some(identity) = &self.restore.leaving.identity.identity {
-                command = format!("{command} --identity {}", identity.display());
-            }
+            let identity = self.restore.leaving.identity.identity.as_deref();
+            let (to, parts) = (&self.restore.to, self.parts());
+            let command = self.aimed.bring_back(safety, self.surroundings, to, &parts, identity);
             told["safety"] = json!({ "snapshot": safety, "bring_back": command });
             self.say(&format!(
                 "safety     {} in {}, kept until {}; it comes back with",
@@ -67,6 +66,7 @@ impl Work<'_> {
             print::note(&format!("convault: {}: {problem}", self.aimed.name()));
         }
         told["problems"] = json!(guarded.problems);
+        self.aimed.tell_pause();
         match &guarded.imported {
             Err(error) => failed(error, told),
             Ok(imported) => {
@@ -79,6 +79,24 @@ impl Work<'_> {
                 if is_equal && guarded.problems.is_empty() { Exit::Done } else { Exit::Failed }
             }
         }
+    }
+
+    /// The arguments that name what was replaced, so that nothing else is put back. What the target had not cannot be
+    /// named: then all of it is.
+    fn parts(&self) -> Vec<String> {
+        let there = &self.aimed.contents.components;
+        let has_table = |table: &TableRef| {
+            let component = there.get(&table.component);
+            component
+                .is_some_and(|found| table.table == "_storage" || found.tables.contains_key(&table.table))
+        };
+        let (tables, components) = (&self.restore.only, &self.restore.components);
+        if !tables.iter().all(has_table) || !components.iter().all(|path| there.contains_key(path)) {
+            return Vec::new();
+        }
+        let tables = tables.iter().flat_map(|table| ["--only".to_owned(), table.to_string()]);
+        let components = components.iter().flat_map(|path| ["--component".to_owned(), path.clone()]);
+        tables.chain(components).collect()
     }
 
     fn compared(&self, counted: Option<&Counted>, told: &mut Value) {
@@ -118,11 +136,16 @@ impl Work<'_> {
     }
 }
 
-/// The import came to nothing after it was confirmed: what was there is there still.
+/// The import came to nothing after it was confirmed: what was there is there still, unless nobody knows.
 fn failed(error: &JobError, told: &mut Value) -> Exit {
     let text = chain(error);
     print::note(&format!("convault: {text}"));
-    print::note("what was there is as it was: such an import is all or nothing");
+    print::note(match error {
+        JobError::Unsettled { .. } => {
+            "such an import is all or nothing: there is either what was, or what was restored"
+        }
+        _ => "what was there is as it was: such an import is all or nothing",
+    });
     let drift = drift(&text);
     told["failed"] = json!(text);
     told["drift"] = json!(drift);
