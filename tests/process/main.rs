@@ -5,6 +5,7 @@
 
 mod care;
 mod daemon;
+mod drill;
 mod encryption;
 mod look;
 mod recover;

@@ -127,6 +127,15 @@ pub(crate) fn identities(settings: &Settings, given: Option<&Path>) -> anyhow::R
     Ok(parsed.map_err(|error| wrong(settings, "encryption.identity", &error))?)
 }
 
+/// The settings with the identity of a file that was given on the command line in the place of their own.
+pub(crate) fn with_identity(settings: &mut Settings, given: &Path) -> anyhow::Result<()> {
+    let content = read_identity_file(given)?;
+    Identities::parse(&content).with_context(|| given.display().to_string())?;
+    let none = convault_settings::EncryptionSettings { names_key: None, identity: None };
+    settings.encryption.get_or_insert(none).identity = Some(content);
+    Ok(())
+}
+
 /// Reads an identity file, or standard input for `-`.
 fn read_identity_file(path: &Path) -> anyhow::Result<Secret> {
     let mut text = String::new();

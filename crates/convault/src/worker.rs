@@ -10,9 +10,14 @@ mod turn;
 mod verify;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use convault_archive::encryption::Identities;
+use convault_convex_client::Url;
 use convault_core::{
     Clock, DestinationName, JobName, Journal, Kind, RunEvent, RunId, RunOutcome, RunRecord, Verb,
 };
@@ -55,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) sharing: Option<Sharing>,
     /// Runs that the end of the process cut off.
     pub(crate) dead_runs: Vec<RunId>,
+    /// Scratch deployments by their address: one drill at a time restores into each.
+    scratches: Mutex<BTreeMap<Url, Arc<tokio::sync::Mutex<()>>>>,
     sources: Sources,
     /// How many runs share the memory for uploads.
     runs_at_once: u64,
@@ -100,6 +107,7 @@ impl Worker {
             clock,
             sharing,
             dead_runs,
+            scratches: Mutex::default(),
             sources,
             runs_at_once,
         })

@@ -17,13 +17,17 @@ const TABLES_SHOWN: usize = 60;
 /// So many failures are listed.
 const FAILURES_SHOWN: usize = 40;
 
-/// The page as HTML. `place` is where the proof lies.
-pub fn drill_report_html(proof: &DrillProof, place: &str) -> String {
+/// What a reader could take for proven.
+const NOT_COVERED: &str = "Not covered: environment variables, pending scheduled functions and deployed code. A drill \
+                           restores documents and stored files.";
+
+/// The page as HTML. `place` is where the proof lies, `signed_by` the trusted key that signed it.
+pub fn drill_report_html(proof: &DrillProof, place: &str, signed_by: Option<&str>) -> String {
     let (class, verdict) = verdict(proof);
     let row = |(name, value): &(&str, String)| {
         format!("<tr><th>{}</th><td>{}</td></tr>", Escaped(name), Escaped(value))
     };
-    let facts = facts(proof, place).iter().map(row).collect::<Vec<_>>().concat();
+    let facts = facts(proof, place, signed_by).iter().map(row).collect::<Vec<_>>().concat();
     let figure = |(value, words): &(String, String)| {
         format!("<div><b>{}</b><span>{}</span></div>", Escaped(value), Escaped(words))
     };
@@ -59,10 +63,12 @@ pub fn drill_report_html(proof: &DrillProof, place: &str) -> String {
         "</tbody></table></div><div><h2>The facts</h2><table><tbody>{facts}</tbody></table></div></div>"
     )
     .expect("writing to a String cannot fail");
-    body.push_str(&tables_html(proof));
+    body.push_str("<h2>What to know</h2><ul>");
     for note in notes(proof) {
-        write!(body, "<p class=\"note\">{}</p>", Escaped(note)).expect("writing to a String cannot fail");
+        write!(body, "<li>{}</li>", Escaped(note)).expect("writing to a String cannot fail");
     }
+    body.push_str("</ul>");
+    body.push_str(&tables_html(proof));
     format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Restore drill {run}</title>\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
@@ -100,8 +106,8 @@ fn tables_html(proof: &DrillProof) -> String {
     )
 }
 
-/// The page as plain text. `place` is where the proof lies.
-pub fn drill_report_text(proof: &DrillProof, place: &str) -> String {
+/// The page as plain text. `place` is where the proof lies, `signed_by` the trusted key that signed it.
+pub fn drill_report_text(proof: &DrillProof, place: &str, signed_by: Option<&str>) -> String {
     let mut text = String::new();
     let mut line = |words: &str| {
         // Names come from the settings and the deployment; a terminal must not take any of it for commands.
@@ -134,8 +140,13 @@ pub fn drill_report_text(proof: &DrillProof, place: &str) -> String {
         line(&format!("  {:<9} {}", time.phase.as_str(), seconds(time.seconds)));
     }
     line("");
-    for (name, value) in facts(proof, place) {
+    for (name, value) in facts(proof, place, signed_by) {
         line(&format!("{name}: {value}"));
+    }
+    line("");
+    line("What to know:");
+    for note in notes(proof) {
+        line(&format!("  - {note}"));
     }
     line("");
     line("Tables (sent, counted there, content):");
@@ -146,10 +157,6 @@ pub fn drill_report_text(proof: &DrillProof, place: &str) -> String {
     }
     if let Some(more) = more_tables(proof, shown.len()) {
         line(&format!("  {more}"));
-    }
-    for note in notes(proof) {
-        line("");
-        line(&note);
     }
     line("");
     line(&footer(proof));
@@ -188,7 +195,7 @@ fn figures(proof: &DrillProof) -> Vec<(String, String)> {
     ]
 }
 
-fn facts(proof: &DrillProof, place: &str) -> Vec<(&'static str, String)> {
+fn facts(proof: &DrillProof, place: &str, signed_by: Option<&str>) -> Vec<(&'static str, String)> {
     let target = &proof.target;
     let kind = match target.kind {
         ScratchKind::Deployment => "kept for drills",
@@ -219,11 +226,19 @@ fn facts(proof: &DrillProof, place: &str) -> Vec<(&'static str, String)> {
             },
         ),
         ("Proof", place.to_owned()),
+        (
+            "Signed by",
+            match signed_by {
+                Some(key) => format!("the trusted key {key}, as was checked for this page"),
+                None => "nobody: these settings ask for no signatures".to_owned(),
+            },
+        ),
     ]
 }
 
 fn notes(proof: &DrillProof) -> Vec<String> {
-    let mut notes = proof.notes.clone();
+    let mut notes = vec![NOT_COVERED.to_owned()];
+    notes.extend(proof.notes.iter().map(|note| sentence(note)));
     if proof.documents == DocumentFormat::Legacy {
         let text = "The snapshot has the old format of documents, of servers before 2026-03-11. It was compared by values, in \
                     which an Int64, a Float64 and a text of the same digits are one, and so are bytes and a text like them.";
@@ -261,12 +276,18 @@ fn check_words(check: &DrillCheck) -> String {
     match (check.number, &check.says) {
         (Some(number), Some(says)) => format!("Assertion {number}: {says}"),
         (Some(number), None) => format!("Assertion {number}: {words}"),
-        _ => {
-            let mut characters = words.chars();
-            let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
-            format!("{first}{}", characters.as_str())
-        }
+        _ => capitalised(words),
     }
+}
+
+fn capitalised(words: &str) -> String {
+    let mut characters = words.chars();
+    let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}", characters.as_str())
+}
+
+fn sentence(note: &str) -> String {
+    format!("{}.", capitalised(note.trim_end_matches('.')))
 }
 
 /// Those with a difference first.

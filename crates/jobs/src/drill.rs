@@ -73,7 +73,7 @@ pub struct Drill<'a> {
     pub export_deadline: Duration,
     /// How long it may show no progress.
     pub no_progress_limit: Duration,
-    /// Runs of drills that the end of a process cut off: what they made may be deleted.
+    /// Runs that are over, whatever came of them: what they made and could not delete may be deleted.
     pub dead_runs: Vec<RunId>,
     /// The version of Convault.
     pub version: String,

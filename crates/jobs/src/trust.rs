@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use convault_archive::signature::{SigningKey, TrustedKeys};
+use convault_archive::signature::{KeyId, SigningKey, TrustedKeys};
 use convault_core::{Layout, PutMode, Store, StoreErrorKind};
 
 use crate::{JobError, read::read_small};
@@ -46,18 +46,29 @@ impl Trust {
         key: &str,
         bytes: &[u8],
     ) -> Result<Option<String>, JobError> {
+        Ok(self.signer_of(store, key, bytes).await?.err())
+    }
+
+    /// Whose signature `bytes`, found under `key`, carry: `None` where none is asked for. Or why they cannot be trusted.
+    pub(crate) async fn signer_of(
+        &self,
+        store: &dyn Store,
+        key: &str,
+        bytes: &[u8],
+    ) -> Result<Result<Option<KeyId>, String>, JobError> {
         if !self.is_required() {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         let text = match read_small(store, &Layout::signature_of(key), LARGEST_SIGNATURE_BYTES).await {
             Ok(text) => text,
             Err(JobError::Store(error)) if error.kind == StoreErrorKind::NotFound => {
-                return Ok(Some("it is not signed".to_owned()));
+                return Ok(Err("it is not signed".to_owned()));
             }
-            Err(JobError::Damaged { what, .. }) => return Ok(Some(format!("its signature: {what}"))),
+            Err(JobError::Damaged { what, .. }) => return Ok(Err(format!("its signature: {what}"))),
             Err(error) => return Err(error),
         };
-        Ok(self.keys.verify(bytes, &text).err().map(|error| crate::error::chain(&error)))
+        let verified = self.keys.verify(bytes, &text);
+        Ok(verified.map(|verified| Some(verified.key)).map_err(|error| crate::error::chain(&error)))
     }
 
     /// Whether `signature` is that of a trusted key on `bytes`.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use convault_core::{DrillName, RunId};
 
+use super::IdentityFile;
+
 #[derive(Debug, Args)]
 pub(crate) struct Drill {
     /// The drill, as the settings name it
@@ -18,11 +20,13 @@ pub(crate) struct Drill {
     pub(crate) past: Option<PastDrill>,
     /// Make no drill: mark the scratch deployment (`CONVAULT_SCRATCH`), so that it may hold something when one begins.
     /// Refused on anything that is, or may be, a deployment of the settings
-    #[arg(long, conflicts_with_all = ["report", "past"])]
+    #[arg(long, conflicts_with_all = ["report", "past", "identity"])]
     pub(crate) prepare: bool,
     /// With --prepare: all that the scratch deployment holds may be lost. Its name, as it calls itself
     #[arg(long, value_name = "NAME", requires = "prepare")]
     pub(crate) replace: Option<String>,
+    #[command(flatten)]
+    pub(crate) identity: IdentityFile,
 }
 
 /// Which drill of the past.

@@ -73,6 +73,24 @@ pub(crate) async fn act(surroundings: &Surroundings, request: StartRequest) -> a
     }
 }
 
+/// Runs a job in this process with these settings, which are not what the file says: a daemon has only what that says.
+pub(super) async fn act_with(
+    surroundings: &Surroundings,
+    settings: Settings,
+    request: StartRequest,
+) -> anyhow::Result<RunRecord> {
+    let socket = socket_path(surroundings.config.as_deref(), &surroundings.environment);
+    if Remote::connect(&socket).await?.is_some() {
+        let text = format!(
+            "a daemon listens on {}, and opens what is encrypted with the identity of its settings only: leave --identity \
+             away, or give --config with settings that have a `state_dir` and a `socket` of their own",
+            socket.display()
+        );
+        return Err(ExitWith(Exit::Failed, text).into());
+    }
+    act_here(surroundings, settings, request, Arc::new(Progress::new(surroundings.json))).await
+}
+
 async fn act_here(
     surroundings: &Surroundings,
     settings: Settings,

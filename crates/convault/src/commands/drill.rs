@@ -11,7 +11,10 @@ use convault_jobs::{Content, Destination, DrillRecord, Rules, newest_drills, pre
 use convault_settings::{DrillSettings, Settings};
 use serde_json::json;
 
-use super::{Surroundings, act::act};
+use super::{
+    Surroundings,
+    act::{act, act_with},
+};
 use crate::{
     arguments::{Drill, PastDrill},
     exit::{Exit, ExitWith},
@@ -27,27 +30,43 @@ pub(crate) async fn drill(surroundings: &Surroundings, drill: Drill) -> anyhow::
     if drill.prepare {
         return prepare(surroundings, &drill).await;
     }
+    // Read once: it may come from standard input.
+    let given = match &drill.identity.identity {
+        Some(path) => {
+            let mut settings = surroundings.settings()?;
+            wiring::with_identity(&mut settings, path)?;
+            Some(settings)
+        }
+        None => None,
+    };
     let (exit, wanted) = if let Some(past) = &drill.past {
         (None, past.clone())
     } else {
         let request = StartRequest::new(JobName::drill(&drill.name), Verb::Drill);
-        let record = act(surroundings, request).await?;
+        let record = match given.clone() {
+            Some(settings) => act_with(surroundings, settings, request).await?,
+            None => act(surroundings, request).await?,
+        };
         let exit = tell(surroundings, &record, drill.report.is_empty());
         if record.snapshot.is_none() || (drill.report.is_empty() && !surroundings.json) {
             return Ok(exit);
         }
         (Some(exit), PastDrill::Run(record.id))
     };
-    let settings = surroundings.settings()?;
+    let settings = match given {
+        Some(settings) => settings,
+        None => surroundings.settings()?,
+    };
     let found = found(surroundings, &settings, settings_of(&settings, &drill)?, &wanted).await?;
     for path in &drill.report {
         write_report(path, &found)?;
         print::note(&format!("{}: a page about the drill {}", path.display(), found.proof.run));
     }
     if surroundings.json {
-        print::json(&json!({ "key": found.key, "proof": found.proof }));
+        print::json(&json!({ "key": found.key, "signed_by": found.signed_by, "proof": found.proof }));
     } else if exit.is_none() && drill.report.is_empty() {
-        print::line(drill_report_text(&found.proof, &found.key).trim_end());
+        let page = drill_report_text(&found.proof, &found.key, found.signed_by.as_deref());
+        print::line(page.trim_end());
     }
     Ok(exit.unwrap_or(if found.proof.passed { Exit::Done } else { Exit::Drill }))
 }
@@ -120,7 +139,7 @@ async fn found(
         return Err(ExitWith(Exit::NotFound, text).into());
     };
     let proof = revealed(surroundings, settings, &destination, &record.proof).await;
-    Ok(DrillRecord { key: format!("{} {}", destination.store.location(), record.key), proof })
+    Ok(DrillRecord { key: format!("{} {}", destination.store.location(), record.key), proof, ..record })
 }
 
 /// Where names are hashed, the index of the snapshot has them, as long as it is there and can be opened.
@@ -155,11 +174,9 @@ async fn revealed(
 }
 
 fn write_report(path: &Path, found: &DrillRecord) -> anyhow::Result<()> {
-    let page = if path.extension().is_some_and(|ending| ending == "html") {
-        drill_report_html(&found.proof, &found.key)
-    } else {
-        drill_report_text(&found.proof, &found.key)
-    };
+    let is_html = path.extension().is_some_and(|ending| ending == "html");
+    let page = if is_html { drill_report_html } else { drill_report_text };
+    let page = page(&found.proof, &found.key, found.signed_by.as_deref());
     std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -21,6 +21,7 @@ use convault_restorer::{
 };
 use convault_settings::{DeploymentSettings, DrillInto, DrillSettings, Settings};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use self::command::CommandScratch;
 use super::target_settings;
@@ -157,6 +158,7 @@ impl Scratch for There {
         _: &[RunId],
         _: Timestamp,
         _: &(dyn Fn(String) + Send + Sync),
+        _: &CancellationToken,
     ) -> Result<Box<dyn ScratchDeployment>, JobError> {
         Ok(Box::new(Lent(self.connect.reach(&self.url, &self.key)?)))
     }

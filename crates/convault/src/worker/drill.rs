@@ -1,11 +1,14 @@
 //! A drill as a run.
 
-use convault_core::{DestinationResult, RunOutcome, RunRecord};
+use std::sync::{Arc, PoisonError};
+
+use convault_core::{DestinationResult, RunId, RunOutcome, RunRecord};
 use convault_jobs::{Destination, Drilled, JobError, RunContext};
-
+use convault_settings::{DrillInto, DrillSettings};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::OwnedMutexGuard;
 
-use super::{Worker, failed, why_stopped};
+use super::{REMEMBERED_RUNS, Worker, failed, why_stopped};
 use crate::{print, task::DrillTask, wiring};
 
 /// So many failures are named in a message; the proof has them all.
@@ -19,22 +22,62 @@ impl Worker {
         context: &RunContext,
     ) -> RunRecord {
         let everywhere: Vec<Destination> = self.destinations.values().cloned().collect();
+        let turn = match self.scratch_turn(&task.settings, context).await {
+            Ok(turn) => turn,
+            Err(error) => return failed(running, &why_stopped(error, context), context),
+        };
+        let over = self.runs_that_are_over(task).await;
         let parts = wiring::DrillParts {
             settings: &self.settings,
             from: self.destinations_named(&task.from),
             everywhere: &everywhere,
             identities: self.identities.as_ref(),
-            dead_runs: &self.dead_runs,
+            dead_runs: &over,
             clock: &self.clock,
         };
         let drilled = match wiring::drill(&task.settings, parts) {
             Ok(drill) => Box::pin(convault_jobs::drill(&drill, context)).await,
             Err(error) => Err(JobError::Scratch { what: format!("{error:#}"), is_transient: false }),
         };
+        drop(turn);
         match drilled {
             Ok(done) => record(done, running, context),
             Err(error) => failed(running, &why_stopped(error, context), context),
         }
+    }
+}
+
+impl Worker {
+    /// Waits until no other drill restores into the same deployment: each would find what the other has restored.
+    async fn scratch_turn(
+        &self,
+        drill: &DrillSettings,
+        context: &RunContext,
+    ) -> Result<Option<OwnedMutexGuard<()>>, JobError> {
+        let DrillInto::Deployment { url, .. } = &drill.into else { return Ok(None) };
+        let turn = {
+            let mut scratches = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(scratches.entry(url.clone()).or_default())
+        };
+        if let Ok(guard) = Arc::clone(&turn).try_lock_owned() {
+            return Ok(Some(guard));
+        }
+        context.message("waits until another drill is done with the scratch deployment".to_owned());
+        tokio::select! {
+            biased;
+            () = context.stop.cancelled() => Err(JobError::Stopped),
+            guard = turn.lock_owned() => Ok(Some(guard)),
+        }
+    }
+
+    /// The runs of a drill that cannot be going on any more, whatever came of them: what they have left is deleted.
+    async fn runs_that_are_over(&self, task: &DrillTask) -> Vec<RunId> {
+        let runs = self.journal.runs(Some(&task.name), REMEMBERED_RUNS).await.unwrap_or_else(|error| {
+            tracing::warn!("the run history could not be read: {}", convault_jobs::chain(&error));
+            Vec::new()
+        });
+        let over = runs.into_iter().filter(|run| run.outcome.is_some()).map(|run| run.id);
+        self.dead_runs.iter().cloned().chain(over).collect()
     }
 }
 

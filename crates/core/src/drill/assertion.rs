@@ -56,7 +56,7 @@ impl fmt::Display for Assertion {
                 write!(f, "{table} has at least {documents} documents")
             }
             Self::NewestYoungerThan { table, age } => {
-                write!(f, "the newest document of {table} is younger than {} s", age.as_secs())
+                write!(f, "the newest document of {table} is younger than {}", length(*age))
             }
             Self::References { table, field, to } => {
                 write!(f, "every id in {field} of {table} is that of a document of {to}")
@@ -67,5 +67,29 @@ impl fmt::Display for Assertion {
                 write!(f, "{url} answers with {status} and `{text}`")
             }
         }
+    }
+}
+
+/// A length of time in the largest unit that tells all of it.
+fn length(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    let whole = units.into_iter().find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+    whole.map_or_else(|| format!("{seconds} s"), |(unit, name)| format!("{} {name}", seconds / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_as_a_person_wrote_it() {
+        let says = |seconds| {
+            let age = Duration::from_secs(seconds);
+            Assertion::NewestYoungerThan { table: TableRef::new("", "contacts"), age }.to_string()
+        };
+        assert_eq!(says(2 * 86_400), "the newest document of contacts is younger than 2 d");
+        assert_eq!(says(36 * 3600), "the newest document of contacts is younger than 36 h");
+        assert!(says(90).ends_with("younger than 90 s") && says(600).ends_with("younger than 10 min"));
     }
 }

@@ -72,7 +72,7 @@ fn proof(passed: bool) -> DrillProof {
 
 #[test]
 fn the_page_of_a_drill_has_no_script_and_lets_nothing_in() {
-    let page = drill_report_html(&proof(false), "s3://b/<i>");
+    let page = drill_report_html(&proof(false), "s3://b/<i>", None);
     assert!(!page.contains("<script") && !page.contains("<b>contacts") && !page.contains("<i>"), "{page}");
     assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("Not passed"), "{page}");
     assert!(!page.contains("http-equiv=\"refresh\"") && !page.contains("src=") && !page.contains("href="));
@@ -80,11 +80,32 @@ fn the_page_of_a_drill_has_no_script_and_lets_nothing_in() {
 
 #[test]
 fn both_pages_say_how_long_it_took_and_how_old_the_data_was() {
-    let text = drill_report_text(&proof(true), "s3://b/proof");
-    for words in ["Passed", "1 min", "2 h", "12\u{2009}345", "entries 1 to 3", "old format", "s3://b/proof"] {
+    let text = drill_report_text(&proof(true), "s3://b/proof", Some("1F2E3D4C5B6A7988"));
+    for words in [
+        "Passed",
+        "1 min",
+        "2 h",
+        "12\u{2009}345",
+        "entries 1 to 3",
+        "old format",
+        "s3://b/proof",
+        "key 1F2E3D4C5B6A7988",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains('\u{1b}'), "a terminal must not be told anything");
-    let page = drill_report_html(&proof(true), "s3://b/proof");
+    let page = drill_report_html(&proof(true), "s3://b/proof", Some("1F2E3D4C5B6A7988"));
     assert!(page.contains("1 min") && page.contains("2 h") && page.contains("Passed"));
+}
+
+#[test]
+fn both_pages_say_what_was_not_covered_and_what_is_to_be_known() {
+    let proof = DrillProof { notes: vec!["2 stored files were left out".to_owned()], ..proof(true) };
+    for page in
+        [drill_report_html(&proof, "s3://b/proof", None), drill_report_text(&proof, "s3://b/proof", None)]
+    {
+        for words in ["Not covered: environment variables", "2 stored files were left out.", "nobody"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use convault_core::{
 };
 use jiff::Timestamp;
 
-use super::{Drill, references, scratch::ScratchDeployment};
+use super::{Drill, attempt::without_data, references, scratch::ScratchDeployment};
 use crate::{Content, JobError, RunContext, error::chain};
 
 /// What assertions are held against.
@@ -43,6 +43,15 @@ pub(super) async fn hold(
     Ok(held)
 }
 
+/// That an assertion was passed without anything to look at, which a field that is misspelt would be as well.
+pub(super) fn held_nothing(check: &DrillCheck) -> Option<String> {
+    let number = check.number?;
+    let nothing = check.subject == DrillSubject::References && check.compared == 0 && check.failed == 0;
+    nothing.then(|| {
+        format!("assertion {number} was passed without looking at anything: no document of its table has an id in its field")
+    })
+}
+
 fn subject(assertion: &Assertion) -> DrillSubject {
     match assertion {
         Assertion::MinDocuments { .. } => DrillSubject::MinDocuments,
@@ -62,13 +71,13 @@ async fn one(
     let mut findings = DrillFindings::default();
     match assertion {
         Assertion::MinDocuments { table, documents } => {
-            let counted = restored.counted.and_then(|counted| count(counted, table));
-            let what = match counted {
-                None => Some("there is no such table".to_owned()),
-                Some(counted) if counted < *documents => {
+            let what = match restored.counted.map(|counted| count(counted, table)) {
+                None => Some("its documents could not be counted".to_owned()),
+                Some(None) => Some("there is no such table".to_owned()),
+                Some(Some(counted)) if counted < *documents => {
                     Some(format!("it has {counted} documents; at least {documents} were expected"))
                 }
-                Some(_) => None,
+                Some(Some(_)) => None,
             };
             findings.add(what.map(|what| DrillFailure::of_table(DrillSubject::MinDocuments, table, what)));
         }
@@ -97,7 +106,8 @@ async fn one(
             let asked = restored.scratch.reached().target.run_query(function, arguments);
             let failed = context.or_stop(asked).await?.err();
             let failure = |error| {
-                DrillFailure::new(DrillSubject::Query, "the query did not succeed").with(chain(&error))
+                let said = without_data(&chain(&error));
+                DrillFailure::new(DrillSubject::Query, "the query did not succeed").with(said)
             };
             findings.add(failed.map(failure));
         }

@@ -32,6 +32,8 @@ pub(super) struct Found {
     pub(super) other_values: BTreeSet<TableRef>,
     pub(super) checks: Vec<DrillCheck>,
     pub(super) findings: DrillFindings,
+    /// What a person should know although nothing is wrong: without names of tables.
+    pub(super) notes: Vec<String>,
 }
 
 impl Found {
@@ -152,6 +154,7 @@ impl Attempt<'_> {
             began: self.began,
         };
         for (check, findings) in assertions::hold(self.drill, &restored, self.context).await? {
+            found.notes.extend(assertions::held_nothing(&check));
             found.checks.push(check);
             found.keep(findings);
         }
@@ -293,7 +296,7 @@ fn unasked(subject: DrillSubject, what: &str, error: &dyn std::error::Error) -> 
 const MOST_WORDS: usize = 400;
 
 /// The words of a deployment without the document that they may quote: a proof stays when data has to go.
-fn without_data(said: &str) -> String {
+pub(super) fn without_data(said: &str) -> String {
     let words = said.split('{').next().unwrap_or_default();
     let kept: String = words.chars().take(MOST_WORDS).collect();
     let kept = kept.trim_end().trim_end_matches("Object:").trim_end();
@@ -314,7 +317,7 @@ fn not_imported(error: &JobError) -> DrillFailure {
         (None, JobError::Import { .. }) => {
             DrillFailure::new(DrillSubject::Restored, "the deployment did not import the content")
         }
-        (None, JobError::Target(_)) => {
+        (None, JobError::Target(_) | JobError::Unsettled { .. }) => {
             DrillFailure::new(DrillSubject::Restored, "the scratch deployment could not be written to")
         }
         _ => DrillFailure::new(DrillSubject::Restored, "the stored content could not be read"),

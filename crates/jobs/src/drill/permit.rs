@@ -34,7 +34,7 @@ pub async fn prepare_scratch(
 ) -> Result<ScratchMarked, JobError> {
     let repository = repository_of(drill).await?;
     let warn = |text: String| context.warning(text);
-    let scratch = drill.scratch.begin(&context.id, &[], context.clock.now(), &warn).await?;
+    let scratch = drill.scratch.begin(&context.id, &[], context.clock.now(), &warn, &context.stop).await?;
     let marked = async {
         let facts = scratch_facts(scratch.as_ref()).await?;
         let sources = known_sources(drill, true, context).await;

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use convault_core::{DRILL_REFERENCE, DrillName, NewDeployment, Platform, RunId, ScratchKind};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::scratch::{Connect, Reached, Scratch, ScratchDeployment};
 use crate::{JobError, error::chain};
@@ -111,6 +112,7 @@ impl Scratch for PlatformScratch {
         dead: &[RunId],
         now: Timestamp,
         warn: &(dyn Fn(String) + Send + Sync),
+        _: &CancellationToken,
     ) -> Result<Box<dyn ScratchDeployment>, JobError> {
         self.remove_leftovers(dead, now, warn).await?;
         let expires = now + self.life;

@@ -25,6 +25,8 @@ pub struct DrillRecord {
     pub key: String,
     /// What it says.
     pub proof: DrillProof,
+    /// The trusted key whose signature it carries, as minisign prints a key; `None` where signatures are not asked for.
+    pub signed_by: Option<String>,
 }
 
 /// Writes a proof: signed where this destination's are, with hashed names where it is encrypted. Gives its key, or why
@@ -135,8 +137,11 @@ pub async fn newest_drills(
         let Ok(proof) = serde_json::from_slice::<DrillProof>(&bytes) else { continue };
         let usable =
             proof.format <= DRILL_PROOF_FORMAT && proof.deployment == *deployment && proof.drill == *drill;
-        if usable && destination.trust.why_not(store, &key, &bytes).await?.is_none() {
-            records.push(DrillRecord { key, proof });
+        if !usable {
+            continue;
+        }
+        if let Ok(signer) = destination.trust.signer_of(store, &key, &bytes).await? {
+            records.push(DrillRecord { key, proof, signed_by: signer.map(|key| key.to_string()) });
         }
     }
     Ok(records)

@@ -1,10 +1,14 @@
 //! [`drill`]: a drill from its beginning to its proof.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use convault_core::{
     Clock, Comparison, DRILL_PROOF_FORMAT, DrillPhase, DrillProof, DrillTarget, DrillTotals,
-    DrilledComponent, DrilledTable, PhaseTime, RunPhase, TableNames, TableRef, may_drill_into,
+    DrilledComponent, DrilledTable, FilesMode, PhaseTime, RunPhase, TableNames, TableRef, may_drill_into,
 };
 use jiff::Timestamp;
 
@@ -68,26 +72,28 @@ pub async fn drill(drill: &Drill<'_>, context: &RunContext) -> Result<Drilled, J
     course.enter(DrillPhase::Find);
     let (destination, snapshot) = newest(drill, context).await?;
     course.enter(DrillPhase::Scratch);
-    let warn = |text: String| context.warning(text);
-    let scratch = drill.scratch.begin(&context.id, &drill.dead_runs, started, &warn).await?;
+    let told = Mutex::new(Vec::new());
+    let warn = |text: String| {
+        context.warning(text.clone());
+        told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    };
+    let scratch = drill.scratch.begin(&context.id, &drill.dead_runs, started, &warn, &context.stop).await?;
     let run = Run { drill, destination, snapshot: &snapshot, started, context };
     let done = Box::pin(run.make(scratch.as_ref(), course)).await;
     // Whatever came of it: what was made for the drill goes.
     let ended = scratch.end().await;
-    let (proof, mut warnings) = (done?, Vec::new());
     if let Err(text) = ended {
-        context.warning(text.clone());
-        warnings.push(text);
+        warn(text);
     }
+    let proof = done?;
     let key = match write(destination, &proof, context).await? {
         Ok(key) => Some(key),
         Err(text) => {
-            context.warning(text.clone());
-            warnings.push(text);
+            warn(text);
             None
         }
     };
-    Ok(Drilled { proof, key, warnings })
+    Ok(Drilled { proof, key, warnings: told.into_inner().unwrap_or_else(PoisonError::into_inner) })
 }
 
 struct Run<'a> {
@@ -129,6 +135,11 @@ impl Run<'_> {
             plan_restore(&planned, &facts.contents).await?
         };
         leave_out(&plan, &mut rules, &mut notes);
+        if manifest.files == FilesMode::None {
+            notes.push(
+                "the snapshot has no stored files (`files = \"none\"`), so that none was restored".to_owned(),
+            );
+        }
         let outgoing = Content::new(store, manifest, identities, &rules, context);
         let repository = &manifest.repository;
         let attempt =
@@ -137,6 +148,7 @@ impl Run<'_> {
         course.leave();
         let read_bytes = stored.read_bytes() + outgoing.read_bytes();
         let target = DrillTarget { kind: drill.scratch.kind(), right, identity: facts.identity };
+        notes.extend(found.notes.iter().cloned());
         self.proof(found, target, course, ledger.newest(), read_bytes, notes).await
     }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use convault_core::{Environment, RunId, ScratchKind, Secret, Source, Target};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::JobError;
 
@@ -31,13 +32,14 @@ pub trait Scratch: Send + Sync + fmt::Debug {
     fn kind(&self) -> ScratchKind;
 
     /// Makes or reaches one for the drill of this run. What earlier runs (`dead`, or gone long enough) have left behind is
-    /// removed first; what went wrong with that is told to `warn`.
+    /// removed first, and `warn` is told of it. Where `stop` comes while one is being made, nothing of it stays.
     async fn begin(
         &self,
         run: &RunId,
         dead: &[RunId],
         now: Timestamp,
         warn: &(dyn Fn(String) + Send + Sync),
+        stop: &CancellationToken,
     ) -> Result<Box<dyn ScratchDeployment>, JobError>;
 }
 

@@ -1,6 +1,10 @@
 //! A scratch deployment that a command starts, and stops when its standard input closes.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use convault_core::{RunId, ScratchKind, Secret};
@@ -8,9 +12,11 @@ use convault_jobs::{Connect, JobError, Reached, Scratch, ScratchDeployment};
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
     process::{Child, Command},
+    task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::Connecting;
 
@@ -18,10 +24,12 @@ use super::Connecting;
 const UP_WITHIN: Duration = Duration::from_mins(5);
 /// How long it may take to stop it.
 const STOPPED_WITHIN: Duration = Duration::from_mins(2);
+/// So long is waited for what a command that ended said last.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 /// A line longer than this is not the one that is waited for. Bytes.
 const LONGEST_LINE: u64 = 64 << 10;
-/// So much of what a command said on its way out is told. Bytes.
-const TOLD: u64 = 1 << 10;
+/// So much of what a command said last is told. Bytes.
+const TOLD: usize = 1 << 10;
 
 /// The line that a command prints.
 #[derive(Deserialize)]
@@ -71,18 +79,26 @@ impl Scratch for CommandScratch {
         _: &[RunId],
         _: Timestamp,
         warn: &(dyn Fn(String) + Send + Sync),
+        stop: &CancellationToken,
     ) -> Result<Box<dyn ScratchDeployment>, JobError> {
-        let mut child = self.start().map_err(|error| self.failed(&format!("cannot be started: {error}")))?;
-        let up = tokio::time::timeout(UP_WITHIN, up(&mut child)).await;
-        let reached = match up {
-            Ok(Ok(up)) => self.connect.reach(&up.url, &Secret::new(up.key)),
-            Ok(Err(what)) => Err(self.failed(&what)),
-            Err(_) => Err(self.failed(&format!("printed no line within {} s", UP_WITHIN.as_secs()))),
+        let child = self.start().map_err(|error| self.failed(&format!("cannot be started: {error}")))?;
+        let mut running = Running::new(child);
+        let up = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(JobError::Stopped),
+            up = tokio::time::timeout(UP_WITHIN, running.up()) => match up {
+                Ok(up) => up.map_err(|what| self.failed(&what)),
+                Err(_) => Err(self.failed(&format!(
+                    "printed no line within {} s{}",
+                    UP_WITHIN.as_secs(),
+                    running.said()
+                ))),
+            },
         };
-        match reached {
-            Ok(reached) => Ok(Box::new(Started { child, reached })),
+        match up.and_then(|up| self.connect.reach(&up.url, &Secret::new(up.key))) {
+            Ok(reached) => Ok(Box::new(Started { running, reached })),
             Err(error) => {
-                if let Err(text) = stop(child).await {
+                if let Err(text) = running.stop().await {
                     warn(text);
                 }
                 Err(error)
@@ -91,41 +107,92 @@ impl Scratch for CommandScratch {
     }
 }
 
-/// Waits for the line. Nothing of it is ever told, since it has a key in it.
-async fn up(child: &mut Child) -> Result<Up, String> {
-    let stdout = child.stdout.take().expect("standard output was asked for");
-    let mut lines = BufReader::new(stdout.take(LONGEST_LINE));
-    let mut line = Vec::new();
-    let read = lines.read_until(b'\n', &mut line).await;
-    read.map_err(|error| format!("could not be read: {error}"))?;
-    if line.last() != Some(&b'\n') {
-        return Err(format!(
-            "ended without the line that tells where its deployment is{}",
-            said(child).await
-        ));
-    }
-    // What it prints from now on must not fill the pipe.
-    child.stdout = Some(lines.into_inner().into_inner());
-    serde_json::from_slice(&line)
-        .map_err(|_| "printed a line that is not `{\"url\": …, \"key\": …}`".to_owned())
+/// The command, and what reads all that it says: a pipe that nobody reads fills up, and whoever writes into it stands
+/// still, the deployment too.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    readers: JoinSet<()>,
+    words: LastWords,
 }
 
-/// What a command that failed said on standard error.
-async fn said(child: &mut Child) -> String {
-    let Some(stderr) = child.stderr.take() else { return String::new() };
-    let mut text = Vec::new();
-    let mut stderr = stderr.take(TOLD);
-    let read = stderr.read_to_end(&mut text);
-    if !matches!(tokio::time::timeout(Duration::from_secs(2), read).await, Ok(Ok(_))) || text.is_empty() {
-        return String::new();
+impl Running {
+    fn new(mut child: Child) -> Self {
+        let (mut readers, words) = (JoinSet::new(), LastWords::default());
+        let stderr = child.stderr.take().expect("standard error was asked for");
+        readers.spawn(words.clone().take(stderr));
+        Self { child, readers, words }
     }
-    let text = String::from_utf8_lossy(&text).trim().replace(char::is_control, " ");
-    format!("; it said: {text}")
+
+    /// Waits for the line. Nothing of it is ever told, since it has a key in it.
+    async fn up(&mut self) -> Result<Up, String> {
+        let stdout = self.child.stdout.take().expect("standard output was asked for");
+        let mut lines = BufReader::new(stdout.take(LONGEST_LINE));
+        let mut line = Vec::new();
+        let read = lines.read_until(b'\n', &mut line).await;
+        read.map_err(|error| format!("could not be read: {error}"))?;
+        if line.last() != Some(&b'\n') {
+            // What it said last may be on its way still; whatever it started can keep the pipe open.
+            drop(tokio::time::timeout(LAST_WORDS_WITHIN, self.readers.join_next()).await);
+            let said = self.said();
+            return Err(format!("ended without the line that tells where its deployment is{said}"));
+        }
+        self.readers.spawn(LastWords::default().take(lines.into_inner().into_inner()));
+        serde_json::from_slice(&line)
+            .map_err(|_| "printed a line that is not `{\"url\": …, \"key\": …}`".to_owned())
+    }
+
+    /// What it said last on standard error, as the end of a sentence.
+    fn said(&self) -> String {
+        let words = self.words.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&words).trim().replace(char::is_control, " ") {
+            text if text.is_empty() => text,
+            text => format!("; it said: {text}"),
+        }
+    }
+
+    /// Closes standard input and waits; a command that stays all the same is ended.
+    async fn stop(mut self) -> Result<(), String> {
+        drop(self.child.stdin.take());
+        let left = "what it started may be running still, with all that was restored into it: look at it";
+        match tokio::time::timeout(STOPPED_WITHIN, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => {
+                Err(format!("the command of the scratch deployment ended with {status}; {left}"))
+            }
+            Ok(Err(error)) => Err(format!("the command of the scratch deployment is lost ({error}); {left}")),
+            Err(_) => {
+                let ended = self.child.kill().await;
+                let seconds = STOPPED_WITHIN.as_secs();
+                drop(ended);
+                Err(format!(
+                    "the command of the scratch deployment did not stop within {seconds} s and was ended; {left}"
+                ))
+            }
+        }
+    }
+}
+
+/// The last that was read of something.
+#[derive(Debug, Clone, Default)]
+struct LastWords(Arc<Mutex<Vec<u8>>>);
+
+impl LastWords {
+    /// Reads to the end.
+    async fn take(self, mut from: impl AsyncRead + Unpin) {
+        let mut bytes = [0; 4 << 10];
+        while let Ok(length @ 1..) = from.read(&mut bytes).await {
+            let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            words.extend_from_slice(&bytes[..length]);
+            let too_many = words.len().saturating_sub(TOLD);
+            words.drain(..too_many);
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Started {
-    child: Child,
+    running: Running,
     reached: Reached,
 }
 
@@ -140,27 +207,6 @@ impl ScratchDeployment for Started {
     }
 
     async fn end(self: Box<Self>) -> Result<(), String> {
-        stop(self.child).await
-    }
-}
-
-/// Closes standard input and waits; a command that stays all the same is ended.
-async fn stop(mut child: Child) -> Result<(), String> {
-    drop(child.stdin.take());
-    drop(child.stdout.take());
-    drop(child.stderr.take());
-    let left = "what it started may be running still, with all that was restored into it: look at it";
-    match tokio::time::timeout(STOPPED_WITHIN, child.wait()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("the command of the scratch deployment ended with {status}; {left}")),
-        Ok(Err(error)) => Err(format!("the command of the scratch deployment is lost ({error}); {left}")),
-        Err(_) => {
-            let ended = child.kill().await;
-            let seconds = STOPPED_WITHIN.as_secs();
-            drop(ended);
-            Err(format!(
-                "the command of the scratch deployment did not stop within {seconds} s and was ended; {left}"
-            ))
-        }
+        self.running.stop().await
     }
 }
