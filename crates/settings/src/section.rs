@@ -20,6 +20,8 @@ use crate::{
 };
 
 const PEM_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
+/// A hundred years: a time so far from now can still be told, while one much further is no date any more.
+const LONGEST: Duration = Duration::from_hours(36_500 * 24);
 
 pub(crate) struct Section<'d> {
     path: String,
@@ -220,6 +222,7 @@ impl<'d> Section<'d> {
             Some(duration) if duration < least => {
                 Err(Refusal::expected(format!("a duration of {} s or more", least.as_secs())))
             }
+            Some(duration) if duration > LONGEST => Err(Refusal::expected("a duration of 36500d or less")),
             Some(duration) => Ok(duration),
         })
     }

@@ -326,6 +326,7 @@ fn values_out_of_bounds_say_the_bounds() {
         ("retry = { attempts = 0 }", "retry.attempts: found 0; expected a whole number from 1 to 100"),
         ("retry = { first = \"1h\", max = \"1m\" }", "a duration that is not shorter than `first`"),
         ("time_out = \"0s\"", "expected a duration of 1 s or more"),
+        ("jitter = \"15000000000d\"", "expected a duration of 36500d or less"),
         ("time_out = 3600", "found the number 3600; expected a duration such as \"90s\""),
         ("keep = { daily = 0.5 }", "found the number 0.5; expected a whole number from 0 to 100000"),
         ("keep = { daily = 99999999999 }", "found 99999999999; expected a whole number from 0 to 100000"),
