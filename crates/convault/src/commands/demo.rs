@@ -1,5 +1,7 @@
-//! `convault demo`: shows everything on a simulated deployment, with the real daemon, from the first backup to the
-//! importable ZIP.
+//! `convault demo`: shows everything on a simulated deployment, with the real daemon, from the first backup to a
+//! restore that was practised and a record that came back.
+
+mod typed;
 
 use std::{
     path::{Path, PathBuf},
@@ -11,13 +13,14 @@ use anyhow::{Context as _, bail};
 use convault_core::{
     Clock as _, Control, JobName, RunOutcome, RunRecord, Secret, StartRequest, SystemClock, Verb as RunVerb,
 };
-use convault_settings::{Environment, Settings};
-use convault_simulator::{Data, Database, RunningSimulator, Simulator, SimulatorConfig};
+use convault_settings::Environment;
+use convault_simulator::{Data, Database, RunningSimulator, Simulator, SimulatorConfig, Value};
 use tokio::task::JoinSet;
 
-use super::{Surroundings, list, prune::show as show_plan, verify};
+use self::typed::typed;
+use super::Surroundings;
 use crate::{
-    arguments::{AsOf, Demo, Download, Leaving, One, Place, Verify, Which},
+    arguments::Demo,
     daemon::{Daemon, StopSignals},
     exit::{Exit, ExitWith},
     hub::Hub,
@@ -26,20 +29,24 @@ use crate::{
 
 const MARKER: &str = ".convault-demo";
 const JOB: &str = "nightly";
+const DRILL: &str = "rehearsal";
 const KEY_VARIABLE: &str = "DEMO_DEPLOY_KEY";
 const KEY: &str = "convault-demo|0123456789abcdef";
 
 pub(crate) async fn demo(surroundings: &Surroundings, demo: Demo) -> anyhow::Result<Exit> {
     let folder = prepare_folder(&demo.directory)?;
-    print::line("1. A simulated Convex deployment with the data of a small company starts.");
-    let deployment = start_deployment().await?;
-    print::line(&format!("   {}", deployment.url()));
+    print::line(
+        "1. A simulated Convex deployment with the data of a small company starts, and an empty one.",
+    );
+    let deployment = start_deployment("convault-demo", Data::Database(Box::new(Database::crm(1)))).await?;
+    let scratch = start_deployment("convault-demo-scratch", Data::Empty).await?;
+    print::line(&format!("   {} and {}", deployment.url(), scratch.url()));
 
     print::line("2. The daemon starts with these settings:");
-    let config = write_settings(&folder, &deployment.url(), demo.serve)?;
+    let config = write_settings(&folder, &deployment.url(), &scratch.url(), demo.serve)?;
     let inner = inner_surroundings(surroundings, &config);
     let settings = inner.settings()?;
-    let daemon = Daemon::build(settings.clone()).await?;
+    let daemon = Daemon::build(settings).await?;
     print::line(&format!("   status page and metrics: http://{}/", daemon.listening_on()));
     let hub = daemon.control();
     let stop =
@@ -48,7 +55,7 @@ pub(crate) async fn demo(surroundings: &Surroundings, demo: Demo) -> anyhow::Res
     running.spawn(daemon.run(stop.clone()));
 
     let shown = tokio::select! {
-        shown = show_all(&inner, &settings, &hub, &deployment, &folder) => shown,
+        shown = show_all(&inner, &hub, &deployment, &folder) => shown,
         () = surroundings.stop.cancelled() => Err(ExitWith(Exit::Stopped, "stopped".to_owned()).into()),
     };
     if shown.is_ok() && demo.serve {
@@ -60,12 +67,12 @@ pub(crate) async fn demo(surroundings: &Surroundings, demo: Demo) -> anyhow::Res
         ended??;
     }
     deployment.stop().await;
+    scratch.stop().await;
     shown
 }
 
 async fn show_all(
     inner: &Surroundings,
-    settings: &Settings,
     hub: &Arc<Hub>,
     deployment: &RunningSimulator,
     folder: &Path,
@@ -73,36 +80,33 @@ async fn show_all(
     print::line("3. The schedule is due every minute; the first backup waits for the next one.");
     let first = wait_for_scheduled(hub).await?;
     tell(&first)?;
-    print::line("4. A day goes by: contacts come, change and go, a file is added.");
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
-    deployment.change(|data| data.apply_day_of_changes(SystemClock.now().as_millisecond() as f64));
+    print::line(
+        "4. A day goes by: contacts come and change, a file is added. One contact is deleted by mistake.",
+    );
+    let lost = a_day_goes_by(deployment).context("the day of changes deletes a contact")?;
+    print::line(&format!("   it was {lost}"));
     print::line("5. Somebody is about to do something risky, and backs up first.");
     let second = back_up_now(hub).await?;
     tell(&second)?;
     print::line("6. Every stored byte is read back and compared:");
-    let everything = Verify {
-        snapshots: Vec::new(),
-        deployment: None,
-        destination: None,
-        read_data: true,
-        no_proof: false,
-        as_of: AsOf::default(),
-    };
-    expect_done(verify::verify(inner, everything).await?)?;
+    typed(inner, &["verify", "--read-data"]).await?;
     print::line("7. The snapshots, and what retention does with them:");
-    expect_done(
-        list::list(inner, Place { deployment: None, destination: None, as_of: AsOf::default() }).await?,
-    )?;
-    show_retention(settings).await?;
+    typed(inner, &["list"]).await?;
+    typed(inner, &["prune", JOB, "--dry-run"]).await?;
     print::line("8. The newest snapshot, as the ZIP that `npx convex import` takes:");
-    let zip = folder.join("snapshot.zip");
-    let one = One { snapshot: Which::Latest, deployment: None, destination: None, as_of: AsOf::default() };
-    let leaving = Leaving::default();
-    let download = Download { one, output: Some(zip.clone()), entry: None, leaving, encrypted: false };
-    expect_done(super::download::download(inner, download).await?)?;
+    let (zip, page) = (folder.join("snapshot.zip"), folder.join("drill.html"));
+    typed(inner, &["download", "latest", "-o", &zip.to_string_lossy()]).await?;
+    print::line(
+        "9. A restore is practised: into the empty deployment, which is then compared with what was stored.",
+    );
+    typed(inner, &["drill", DRILL, "--report", &page.to_string_lossy()]).await?;
+    print::line("10. The contact comes back, alone, and what is live is stored before anything is written:");
+    let first = first.id.to_string();
+    typed(inner, &["recover", &first, "--id", &lost, "--to", "crm", "--replace", "crm", "--yes"]).await?;
     print::line("");
     print::line(&format!("Done. Look around: {}", folder.display()));
     print::line(&format!("  unzip -l {}", zip.display()));
+    print::line(&format!("  what the drill measured, and its proof: {}", page.display()));
     let program =
         std::env::current_exe().map_or_else(|_| "convault".to_owned(), |path| path.display().to_string());
     let config = folder.join("convault.toml");
@@ -110,11 +114,17 @@ async fn show_all(
     Ok(Exit::Done)
 }
 
-fn expect_done(exit: Exit) -> anyhow::Result<()> {
-    if exit == Exit::Done {
-        Ok(())
-    } else {
-        Err(ExitWith(exit, "the demo found something wrong".to_owned()).into())
+/// Changes the data as a day's work does; gives the id of the contact that is gone afterwards.
+fn a_day_goes_by(deployment: &RunningSimulator) -> Option<String> {
+    let before = deployment.snapshot();
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are exact")]
+    deployment.change(|data| data.apply_day_of_changes(SystemClock.now().as_millisecond() as f64));
+    let after = deployment.snapshot();
+    let left = &after.table("", "contacts")?.documents;
+    let lost = before.table("", "contacts")?.documents.iter().find(|(key, _)| !left.contains_key(key))?.1;
+    match lost.get("_id") {
+        Some(Value::String(id)) => Some(id.clone()),
+        _ => None,
     }
 }
 
@@ -133,16 +143,17 @@ fn prepare_folder(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.canonicalize()?)
 }
 
-async fn start_deployment() -> anyhow::Result<RunningSimulator> {
+async fn start_deployment(instance_name: &str, data: Data) -> anyhow::Result<RunningSimulator> {
     let config = SimulatorConfig {
-        data: Data::Database(Box::new(Database::crm(1))),
+        instance_name: instance_name.to_owned(),
+        data,
         export_time: Duration::from_secs(1),
         ..SimulatorConfig::new(Secret::new(KEY))
     };
     Ok(Simulator::start(config).await?)
 }
 
-fn write_settings(folder: &Path, url: &str, serve: bool) -> anyhow::Result<PathBuf> {
+fn write_settings(folder: &Path, url: &str, scratch: &str, serve: bool) -> anyhow::Result<PathBuf> {
     // The page is where the README says while the demo serves it; otherwise any free port does.
     let wanted = if serve { 9640 } else { 0 };
     let free = std::net::TcpListener::bind(("127.0.0.1", wanted)).is_ok();
@@ -170,6 +181,12 @@ deployment = "crm"
 schedule = "* * * * *"
 to = ["shelf"]
 keep = {{ last = 5, daily = 7, weekly = 4, monthly = 6 }}
+
+[[drill]]
+name = "{DRILL}"
+deployment = "crm"
+into = {{ url = "{scratch}", key = {{ env = "{KEY_VARIABLE}" }} }}
+assert = [{{ references = {{ table = "invoices", field = "file", to = "_storage" }} }}]
 "#,
         folder = folder.display(),
         socket = socket.display(),
@@ -227,16 +244,4 @@ fn tell(record: &RunRecord) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(ExitWith(super::backup::exit_of(record), record.message.clone()).into())
-}
-
-async fn show_retention(settings: &Settings) -> anyhow::Result<()> {
-    let job = settings.jobs.first().context("the demo has one job")?;
-    let request = StartRequest::new(job.name.clone(), RunVerb::Prune);
-    let rules = crate::worker::prune_rules(settings, job, &request);
-    for (name, destination) in &crate::wiring::destinations(settings)? {
-        let now = SystemClock.now();
-        let plan = convault_jobs::plan_prune(destination, &job.deployment, &rules, now).await?;
-        show_plan(&format!("retention in {name}"), &plan, &job.time_zone);
-    }
-    Ok(())
 }

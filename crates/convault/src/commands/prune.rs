@@ -83,7 +83,7 @@ fn value(destination: &str, plan: &PrunePlan, time_zone: &TimeZone) -> Value {
 }
 
 /// Prints a plan: every snapshot with its reasons, newest first, the calendar, and what else there is.
-pub(crate) fn show(title: &str, plan: &PrunePlan, time_zone: &TimeZone) {
+fn show(title: &str, plan: &PrunePlan, time_zone: &TimeZone) {
     print::line(title);
     let rows: Vec<Vec<String>> = plan
         .retention
