@@ -2,8 +2,13 @@
 //!
 //! Whoever may open the socket may act: its file mode is 0660, so that is the daemon's user and group.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+};
 
+use anyhow::{Context as _, bail};
 use convault_core::{Control, DestinationResult, MarkWish, RunEvent, RunId, RunRecord, StartRequest, Status};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -87,24 +92,38 @@ pub(crate) enum Answer {
     },
 }
 
-/// Binds the socket. A file left by a daemon that died is replaced; the caller holds the lock that says so.
+/// Binds the socket. What a daemon left that died is replaced; a socket on which somebody answers, and a file that is
+/// none, stay as they are.
 pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    use anyhow::Context as _;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder of the socket, {}", folder.display()))?;
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot replace the old socket {}", path.display()));
-        }
-        _ => {}
-    }
+    make_room(path)?;
     let listener = UnixListener::bind(path)
         .with_context(|| format!("cannot listen on {} (setting daemon.socket)", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     Ok(listener)
+}
+
+fn make_room(path: &Path) -> anyhow::Result<()> {
+    let place = path.display();
+    let found = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| format!("cannot look at {place} (setting daemon.socket)"))?,
+    };
+    if !found.file_type().is_socket() {
+        bail!(
+            "{place} (setting daemon.socket) is there and is no socket: name another path, or move it away"
+        );
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        bail!(
+            "another process answers on {place} (setting daemon.socket): stop it, or give this daemon a socket of its own"
+        );
+    }
+    std::fs::remove_file(path).with_context(|| format!("cannot replace the old socket {place}"))
 }
 
 /// Serves the socket until `stop`, and then until every connection has been answered.
@@ -193,4 +212,27 @@ async fn send(write: &mut OwnedWriteHalf, answer: &Answer) -> std::io::Result<()
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     write.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_a_dead_daemon_left_is_replaced_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let listening = bind(&path).unwrap();
+        let refused = bind(&path).unwrap_err().to_string();
+        assert!(refused.starts_with("another process answers on "), "{refused}");
+        drop(listening);
+        assert!(path.exists(), "a listener that goes away leaves its file");
+        drop(bind(&path).unwrap());
+
+        let precious = folder.path().join("precious");
+        std::fs::write(&precious, "years of work").unwrap();
+        let refused = bind(&precious).unwrap_err().to_string();
+        assert!(refused.contains("is there and is no socket"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "years of work");
+    }
 }
