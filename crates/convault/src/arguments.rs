@@ -2,6 +2,7 @@
 
 mod drill;
 mod erase;
+mod examples;
 mod leaving;
 mod look;
 mod mirror;
@@ -56,6 +57,7 @@ pub(crate) enum Verb {
     /// Run the daemon: schedule, backups, health and metrics
     Run,
     /// Back up now, and wait until the snapshot is stored and checked
+    #[command(after_help = examples::BACKUP)]
     Backup(Backup),
     /// List snapshots
     List(Place),
@@ -78,22 +80,28 @@ pub(crate) enum Verb {
         kind: Keygen,
     },
     /// Give a snapshot back as a ZIP that `npx convex import` takes
+    #[command(after_help = examples::DOWNLOAD)]
     Download(Download),
     /// Bring a snapshot into a deployment: the plan is shown first, and live data is stored before it is replaced
+    #[command(after_help = examples::RESTORE)]
     Restore(Box<Restore>),
     /// Look for documents in snapshots, by id, field, text or time, without downloading any
+    #[command(after_help = examples::FIND)]
     Find(Find),
     /// Tell what became of a document, from snapshot to snapshot
     History(History),
     /// List what differs between two snapshots
     Diff(Diff),
     /// Bring single documents, tables, stored files or fields back, to a file or into a deployment
+    #[command(after_help = examples::RECOVER)]
     Recover(Recover),
-    /// Hand data over as JSON Lines, CSV or a database of `SQLite`
+    /// Hand data over in other formats
+    #[command(about = "Hand data over as JSON Lines, CSV or a SQLite database")]
     Export(Export),
     /// Write snapshots anew, to the present recipients of a destination, in place of the old ones
     Reencrypt(Reencrypt),
     /// Forget somebody: held back from now on, and removed from what is stored; with a certificate
+    #[command(after_help = examples::ERASE)]
     Erase(Erase),
     /// Try everything that backups, and reading them, will need
     Doctor(Doctor),
@@ -110,12 +118,13 @@ pub(crate) enum Verb {
         deed: Mirror,
     },
     /// Practise a restore into a scratch deployment, compare what is there then, and leave a proof
+    #[command(after_help = examples::DRILL)]
     Drill(Drill),
     /// Show what the daemon knows of its jobs and destinations
     Status,
     /// Check the settings, and show what holds and where it came from
     Check,
-    /// See it work: a simulated deployment, two backups, and an importable ZIP in ./convault-demo
+    /// See it work: a simulated deployment, backups, an importable ZIP in ./convault-demo, a drill, a deleted record back
     #[cfg(feature = "simulator")]
     Demo(Demo),
     /// Serve a simulated Convex deployment, and an S3 server beside it
@@ -243,7 +252,7 @@ pub(crate) struct Marked {
     /// The snapshot's id
     pub(crate) snapshot: SnapshotId,
     /// Why, for whoever looks at it later
-    #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_reason)]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = parse_reason)]
     pub(crate) reason: String,
     /// The deployment it belongs to; looked for where there are several
     #[arg(long)]

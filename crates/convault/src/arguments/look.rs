@@ -180,7 +180,8 @@ pub(crate) enum Format {
     Jsonl,
     /// CSV: a file a table, with a note of its columns beside it
     Csv,
-    /// One database of `SQLite`
+    /// One database
+    #[value(help = "One SQLite database")]
     Sqlite,
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct OneState {
     #[arg(long, value_name = "TIME|RUN", value_parser = parse_moment)]
     pub(crate) as_of: Option<Moment>,
     /// Only objects whose keys begin with this
-    #[arg(long, default_value = "", value_name = "PREFIX")]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX")]
     pub(crate) prefix: String,
 }
 

@@ -39,7 +39,7 @@ pub(crate) enum Secrets {
     /// Put stored environment variables into a deployment: shows the plan, and writes with --yes; needs an identity
     Restore {
         /// The deployment that gets them, as the settings name it; its key needs `deployment:env:view` and `:write`
-        #[arg(long)]
+        #[arg(long, value_name = "NAME")]
         to: DeploymentName,
         /// A snapshot or set by its id, a time (the newest at or before it), or `latest`
         #[arg(long, value_parser = parse_stored_at, default_value = "latest", value_name = "ID|TIME")]

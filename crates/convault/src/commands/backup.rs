@@ -33,7 +33,7 @@ pub(crate) fn report(surroundings: &Surroundings, record: &RunRecord) {
         record.snapshot.as_ref().map_or(outcome, |id| id.as_str()),
         record.message
     ));
-    if record.outcome != Some(RunOutcome::Good) {
+    if record.outcome != Some(RunOutcome::Good) && record.snapshot.is_some() {
         print::note(&format!("outcome: {outcome}"));
     }
 }

@@ -9,7 +9,11 @@ use super::{
     Surroundings,
     choose::{chosen_deployments, chosen_destinations},
 };
-use crate::{arguments::Place, exit::Exit, print};
+use crate::{
+    arguments::Place,
+    exit::{Exit, ExitWith},
+    print,
+};
 
 const HEADING: [&str; 8] =
     ["SNAPSHOT", "DEPLOYMENT", "DESTINATION", "TAKEN", "STATE", ">DOCUMENTS", ">FILES", ">STORED"];
@@ -54,6 +58,15 @@ pub(crate) async fn list(surroundings: &Surroundings, place: Place) -> anyhow::R
         print::table(&HEADING, &entries.iter().map(row).collect::<Vec<_>>());
     }
     entries.iter().filter_map(alarm).for_each(|text| print::note(&text));
+    // Of a deployment that was taken out of the settings there may be snapshots; without any, the name is a slip.
+    if let Some(name) = &place.deployment
+        && entries.is_empty()
+        && exit == Exit::Done
+        && settings.deployment(name).is_none()
+    {
+        let text = format!("the settings have no deployment named {name}, and nothing of it is stored");
+        return Err(ExitWith(Exit::NotFound, text).into());
+    }
     Ok(exit)
 }
 

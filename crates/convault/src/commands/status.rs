@@ -16,7 +16,10 @@ use crate::{
 pub(crate) async fn status(surroundings: &Surroundings) -> anyhow::Result<Exit> {
     let socket = socket_path(surroundings.config.as_deref(), &surroundings.environment);
     let Some(mut daemon) = Remote::connect(&socket).await? else {
-        let text = format!("no daemon listens on {}", socket.display());
+        let text = format!(
+            "no daemon listens on {}: start it (`systemctl start convault`), or name the settings it runs with (--config)",
+            socket.display()
+        );
         return Err(ExitWith(Exit::Unreachable, text).into());
     };
     let status = daemon.status().await?;
@@ -46,6 +49,11 @@ fn show(status: &Status) {
     let rows: Vec<Vec<String>> = status.destinations.iter().map(destination_row).collect();
     let heading = ["DESTINATION", "STATE", ">GOOD", ">SUSPECT", ">ALARMING", ">STORED", "CAN", "WHERE"];
     print::table(&heading, &rows);
+    for destination in &status.destinations {
+        if let Some(problem) = &destination.problem {
+            print::line(&format!("{}: {problem}", destination.destination));
+        }
+    }
     if !status.verifying.is_empty() {
         let rows: Vec<Vec<String>> = status.verifying.iter().map(|task| verify_row(task, status)).collect();
         print::table(&["VERIFYING", "DEPLOYMENT", "LAST RUN", "NEXT"], &rows);
@@ -104,8 +112,9 @@ fn remarks(status: &Status) -> Vec<String> {
         if let Some(run) = drill.last_attempt.as_ref().filter(not_passed) {
             remarks.push(format!("drill {}: {}", drill.drill, run.message));
         }
-        let age = drill.last_passed.map(|at| status.now.duration_since(at).as_secs_f64());
-        if age.zip(drill.max_age_seconds).is_some_and(|(age, limit)| age > limit) {
+        let since = drill.last_passed.unwrap_or(status.started);
+        let age = status.now.duration_since(since).as_secs_f64();
+        if drill.max_age_seconds.is_some_and(|limit| age > limit) {
             remarks.push(format!("drill {}: none was passed within its max_age", drill.drill));
         }
     }
@@ -216,16 +225,15 @@ fn job_row(job: &JobStatus, status: &Status) -> Vec<String> {
 
 fn destination_row(destination: &DestinationStatus) -> Vec<String> {
     let state = match (destination.up, &destination.problem) {
-        (_, Some(problem)) => problem.clone(),
-        (Some(true), None) => "up".to_owned(),
-        (Some(false), None) => "down".to_owned(),
-        (None, None) => "not looked at yet".to_owned(),
+        (Some(false), _) | (_, Some(_)) => "down",
+        (Some(true), None) => "up",
+        (None, None) => "not looked at yet",
     };
     let all = || destination.holdings.values();
     let count = |of: fn(&HoldingStatus) -> u64| all().map(of).sum::<u64>().to_string();
     vec![
         destination.destination.to_string(),
-        state,
+        state.to_owned(),
         count(|holding| holding.count("good")),
         count(|holding| holding.count("suspect")),
         count(alarming),
