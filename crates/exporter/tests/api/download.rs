@@ -1,11 +1,13 @@
 //! Downloading.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use convault_core::{Export, ExportStream, Source as _, SourceError, SourceErrorKind};
 use futures::{StreamExt as _, stream};
 
-use crate::fake::{Fake, OURS, after_start, error, zip};
+use crate::fake::{Fake, OURS, after_start, error, pass, zip};
 
 fn export(size_bytes: Option<u64>) -> Export {
     Export {
@@ -106,8 +108,10 @@ async fn a_download_that_falls_silent_ends_in_a_transit_error() {
         Some(Response::new(Body::from_stream(first.chain(stream::pending()))))
     })
     .await;
-    let stream = fake.source().open(&export(Some(10))).await.unwrap();
-    let failure = collect(stream).await.unwrap_err();
+    let mut stream = fake.source().open(&export(Some(10))).await.unwrap();
+    assert_eq!(stream.bytes.next().await.unwrap().unwrap(), b"01234"[..]);
+    let (rest, ()) = tokio::join!(collect(stream), pass(Duration::from_mins(3), || true));
+    let failure = rest.unwrap_err();
     assert_eq!(failure.kind, SourceErrorKind::Transit);
     assert!(failure.message.contains("broke after 5 of 10 bytes"), "{failure}");
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convault_core::{ExportRequest, Progress, Source as _, SourceErrorKind};
-use convault_exporter::DeploymentSource;
+use convault_exporter::{DeploymentSource, PollSettings};
 use serde_json::Value;
 
 use crate::fake::{
-    Answer, Fake, OURS, THEIRS, Told, after_start, denied, error, ok, request, row, running, some, source,
-    value, zip,
+    Answer, Fake, OURS, THEIRS, Told, after_start, denied, error, ok, pass, request, row, running, some,
+    source, value, zip,
 };
 
 fn on_demand() -> ExportRequest {
@@ -84,7 +84,10 @@ async fn a_request_that_left_no_row_is_made_again() {
         _ => None,
     })
     .await;
-    let export = fake.source().export(on_demand(), &|_| {}).await.unwrap();
+    let silence = pass(Duration::from_mins(3), || fake.count("request") > 1);
+    let source = fake.source();
+    let (exported, ()) = tokio::join!(source.export(on_demand(), &|_| {}), silence);
+    let export = exported.unwrap();
     assert_eq!((export.id.as_str(), export.adopted), (OURS, false));
     assert_eq!(fake.count("request"), 3);
 }
@@ -205,9 +208,10 @@ async fn a_slot_that_is_held_past_the_deadline_is_busy_and_its_holder_is_left_al
         _ => ok(),
     })
     .await;
-    let request = ExportRequest { deadline: Duration::from_millis(200), ..impatient() };
     let source = fake.source();
-    let failure = source.export(request, &|_| {}).await.unwrap_err();
+    let held = pass(request().deadline, || fake.count("latest") > 3);
+    let (ended, ()) = tokio::join!(source.export(request(), &|_| {}), held);
+    let failure = ended.unwrap_err();
     source.settle().await;
     assert_eq!(failure.kind, SourceErrorKind::Busy);
     assert!(failure.message.contains(THEIRS) && failure.message.contains("/api/export/cancel/"), "{failure}");
@@ -300,10 +304,12 @@ async fn a_stuck_export_of_ours_is_cancelled_though_its_row_changes_under_the_ca
 #[tokio::test]
 async fn an_export_that_is_late_is_cancelled_at_the_deadline() {
     let fake = stuck(|_| ok()).await;
-    let request = ExportRequest { deadline: Duration::from_millis(300), ..request() };
-    let failure = fake.source().export(request, &|_| {}).await.unwrap_err();
+    let late = pass(request().deadline, || fake.count("latest") > 3);
+    let source = fake.source();
+    let (ended, ()) = tokio::join!(source.export(request(), &|_| {}), late);
+    let failure = ended.unwrap_err();
     assert_eq!(failure.kind, SourceErrorKind::Deadline);
-    assert!(failure.message.contains("within 0.3 s"), "{failure}");
+    assert!(failure.message.contains("within 1800 s"), "{failure}");
     assert!(failure.message.ends_with("the export gg2ours was cancelled"), "{failure}");
 }
 
@@ -350,12 +356,17 @@ async fn an_export_that_begins_again_is_not_stuck() {
     let fake = Fake::start(|call| match (call.name.as_str(), call.nth) {
         ("request", _) => ok(),
         ("latest", 0) => value(Value::Null),
-        ("latest", nth @ 1..60) => value(running(OURS, &format!("Backing up table {}", nth / 5 % 4))),
+        ("latest", nth @ 1..40) => value(running(OURS, &format!("Backing up table {}", nth / 5 % 4))),
         ("latest", _) => value(row(OURS, "completed")),
         _ => None,
     })
     .await;
-    assert_eq!(fake.source().export(impatient(), &|_| {}).await.unwrap().id, OURS);
+    // It takes four seconds, and shows something new every half of one.
+    let mut settings = fake.settings();
+    settings.poll =
+        PollSettings { shortest: Duration::from_millis(100), longest: Duration::from_millis(100) };
+    let request = ExportRequest { no_progress_limit: Duration::from_secs(3), ..request() };
+    assert_eq!(source(settings).export(request, &|_| {}).await.unwrap().id, OURS);
 }
 
 #[tokio::test]
@@ -444,7 +455,7 @@ async fn a_run_that_is_dropped_while_it_asks_cancels_what_it_asked_for() {
         ("request", _) => {
             // A worker that only blocked could be the one that drives the timers of the rest.
             tokio::task::block_in_place(|| {
-                until_gone.lock().unwrap().recv_timeout(Duration::from_secs(10)).unwrap();
+                until_gone.lock().unwrap().recv().unwrap();
             });
             ok()
         }
@@ -454,9 +465,7 @@ async fn a_run_that_is_dropped_while_it_asks_cancels_what_it_asked_for() {
         _ => None,
     })
     .await;
-    let mut settings = fake.settings();
-    settings.connection.request_timeout = Duration::from_secs(5);
-    let source = source(settings);
+    let source = fake.source();
     drop_after(&fake, &source, "request", 1).await;
     gone.send(()).unwrap();
     source.settle().await;

@@ -10,7 +10,7 @@ use convault_exporter::{DeploymentSettings, DeploymentSource};
 use convault_simulator::{Data, Fault, GeneratorConfig, RunningSimulator, Simulator, SimulatorConfig};
 use futures::StreamExt as _;
 
-use crate::fake::{KEY, Told, name, quick, request, source};
+use crate::fake::{KEY, Told, name, pass, quick, request, source};
 
 /// A small deployment with files, these faults, and a source that reaches it.
 async fn with(faults: &[&str]) -> (RunningSimulator, DeploymentSource) {
@@ -39,8 +39,12 @@ fn scheduled() -> ExportRequest {
     ExportRequest { run_started: "2020-01-01T00:00:00Z".parse().unwrap(), ..request() }
 }
 
-fn within(deadline_ms: u64) -> ExportRequest {
-    ExportRequest { deadline: Duration::from_millis(deadline_ms), ..scheduled() }
+/// How an export ends whose deadline passes once it was looked at a few times.
+async fn overdue(simulator: &RunningSimulator, source: &DeploymentSource) -> SourceError {
+    let request = scheduled();
+    let late = pass(request.deadline, || asked(simulator, LOOK) > 8);
+    let (ended, ()) = tokio::join!(source.export(request, &|_| {}), late);
+    ended.unwrap_err()
 }
 
 fn moving_within(limit_ms: u64) -> ExportRequest {
@@ -77,6 +81,7 @@ fn asked(simulator: &RunningSimulator, route: &str) -> u64 {
 const REQUEST: &str = "POST /api/export/request/zip";
 const CANCEL: &str = "POST /api/export/cancel/{id}";
 const DOWNLOAD: &str = "GET /api/export/zip/{id}";
+const LOOK: &str = "POST /api/query";
 
 #[tokio::test]
 async fn without_faults_a_round_succeeds_and_the_export_expires() {
@@ -114,9 +119,9 @@ async fn stuck_export_that_the_key_may_not_cancel_prints_the_command() {
 
 #[tokio::test]
 async fn slow_export_is_not_taken_for_a_stuck_one() {
-    let (_simulator, source) = with(&["slow-export=2"]).await;
+    let (_simulator, source) = with(&["slow-export=5"]).await;
     let told = Told::default();
-    source.export(moving_within(1500), &told.listener()).await.unwrap();
+    source.export(moving_within(4000), &told.listener()).await.unwrap();
     let changes = told.all().iter().filter(|progress| matches!(progress, Progress::Exporting { .. })).count();
     assert!(changes > 2, "{changes}");
 }
@@ -124,15 +129,15 @@ async fn slow_export_is_not_taken_for_a_stuck_one() {
 #[tokio::test]
 async fn slow_export_past_its_deadline_is_cancelled() {
     let (simulator, source) = with(&["slow-export"]).await;
-    let failure = source.export(within(500), &|_| {}).await.unwrap_err();
+    let failure = overdue(&simulator, &source).await;
     assert_eq!(failure.kind, SourceErrorKind::Deadline);
     assert_eq!(asked(&simulator, CANCEL), 1);
 }
 
 #[tokio::test]
 async fn missing_file_hang_ends_at_the_deadline_with_the_cause_guessed() {
-    let (_simulator, source) = with(&["missing-file-hang"]).await;
-    let failure = source.export(within(500), &|_| {}).await.unwrap_err();
+    let (simulator, source) = with(&["missing-file-hang"]).await;
+    let failure = overdue(&simulator, &source).await;
     assert_eq!(failure.kind, SourceErrorKind::Deadline);
     assert!(failure.message.contains("a stored file that is missing on the server"), "{failure}");
     assert!(failure.message.ends_with("was cancelled"), "{failure}");
@@ -160,7 +165,7 @@ async fn slot_held_by_a_cloud_backup_is_waited_for() {
 #[tokio::test]
 async fn slot_held_past_the_deadline_is_busy_and_never_cancelled() {
     let (simulator, source) = with(&["slot-held"]).await;
-    let failure = source.export(within(500), &|_| {}).await.unwrap_err();
+    let failure = overdue(&simulator, &source).await;
     assert_eq!(failure.kind, SourceErrorKind::Busy);
     assert!(failure.message.contains("(cloudBackup)"), "{failure}");
     assert_eq!(asked(&simulator, CANCEL), 0);
@@ -195,7 +200,20 @@ async fn wrong_length_is_noticed_before_the_first_byte() {
 
 #[tokio::test]
 async fn stalled_download_ends_after_the_idle_limit() {
-    fails_in_transit("stalled-download=1").await;
+    let (_simulator, source) = with(&["stalled-download=1"]).await;
+    let export = exported(&source).await;
+    let mut stream = source.open(&export).await.unwrap().bytes;
+    stream.next().await.unwrap().unwrap();
+    let rest = async {
+        while let Some(chunk) = stream.next().await {
+            chunk?;
+        }
+        Ok::<_, SourceError>(())
+    };
+    let (rest, ()) = tokio::join!(rest, pass(Duration::from_mins(3), || true));
+    assert_eq!(rest.unwrap_err().kind, SourceErrorKind::Transit);
+    let bytes = downloaded(&source, &export).await.unwrap();
+    assert_eq!(Some(bytes.len() as u64), export.size_bytes, "the next download is whole");
 }
 
 #[tokio::test]

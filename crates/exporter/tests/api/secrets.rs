@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use convault_core::{Export, ExportRequest, Release, Source as _, SourceError};
 use serde_json::{Value, json};
 
-use crate::fake::{Call, Fake, KEY, OURS, Told, ok, request, running, some, value};
+use crate::fake::{Call, Fake, KEY, OURS, Told, error, ok, request, running, some, value};
 
 fn echo(status: u16) -> Option<Response> {
     some(
@@ -84,7 +84,7 @@ async fn a_deployment_that_calls_itself_by_the_key_is_not_quoted() {
         "request" | "cancel gg2ours" => ok(),
         "latest" if call.nth < 2 => value(Value::Null),
         "latest" => value(running(OURS, KEY)),
-        _ => None,
+        _ => error(404, ""),
     })
     .await;
     let source = fake.source();
