@@ -122,6 +122,11 @@ async fn into_file<T>(
         let path = shown.clone();
         move |source| JobError::File { path, what, source }
     };
+    // Looked at before anything is fetched; what decides is the link below.
+    if tokio::fs::symlink_metadata(path).await.is_ok() {
+        let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+        return Err(failed("name another file, or move away what is there")(there));
+    }
     let partial = partial_name(path);
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);

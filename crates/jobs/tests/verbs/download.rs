@@ -85,6 +85,20 @@ async fn a_download_that_fails_or_is_stopped_leaves_no_file() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_there_is_left_alone_before_anything_is_fetched() {
+    let (store, manifest, _) = stored(SMALL).await;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("crm.zip");
+    std::fs::write(&path, "mine").unwrap();
+    store.fault(MemoryOperation::Get, 1, MemoryFault::Fail(StoreErrorKind::Denied));
+    let error = download_to_file(&store, &manifest, Access::Opened(None), &path, &Run::new().context)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().ends_with("crm.zip: name another file, or move away what is there"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[tokio::test]
 async fn a_stream_is_checked_at_its_end() {
     let (store, manifest, key) = stored(SMALL).await;
     let mut output = Vec::new();
