@@ -94,6 +94,25 @@ impl<'a> Line<'a> {
         found
     }
 
+    /// The names of all members in a value, at any depth; none of what JSON cannot hold.
+    pub fn names(&self, span: Range<usize>) -> Vec<Cow<'a, str>> {
+        let mut found = Vec::new();
+        let mut open = vec![span];
+        while let Some(span) = open.pop() {
+            match self.text.as_bytes()[span.start] {
+                b'{' if !self.is_special(&span) => {
+                    for Member { key, value } in self.members_of(&span).into_iter().flatten() {
+                        found.extend(string(&self.text[key]));
+                        open.push(value);
+                    }
+                }
+                b'[' => open.extend(Elements::of(self.text.as_bytes(), span.start)),
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// The line with the bytes at each span replaced. The spans are in order and do not overlap.
     pub fn splice(&self, changes: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
         let bytes = self.text.as_bytes();
@@ -301,6 +320,17 @@ mod tests {
         let leaves = line.leaves(line.span(&["n"]).unwrap()).into_iter().map(|span| &LINE[span]);
         assert_eq!(leaves.collect::<Vec<_>>(), ["1.0", "1", "-0.0", "2"]);
         assert_eq!(line.leaves(line.span(&["b"]).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn the_names_in_a_value_are_those_of_its_members_at_any_depth() {
+        let line =
+            Line::parse(br#"{"a":{"\u0062":1,"c":[{"d":{"e":null}},2]},"f":{"$bytes":"AA=="}}"#).unwrap();
+        let mut names = line.names(line.span(&["a"]).unwrap());
+        names.sort();
+        assert_eq!(names, ["b", "c", "d", "e"]);
+        assert!(line.names(line.span(&["f"]).unwrap()).is_empty());
+        assert!(line.names(line.span(&["a", "b"]).unwrap()).is_empty());
     }
 
     #[test]

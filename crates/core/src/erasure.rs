@@ -14,4 +14,4 @@ pub use certificate::{
 pub use entry::{ERASURE_FORMAT, ErasureEntry, ErasureRecord, Subject};
 pub use field_path::{FieldPath, ParseFieldPathError};
 pub use ledger::{LedgerEntry, chain_fault};
-pub use search::{ErasureSearch, KeyedHash, TooManyErased};
+pub use search::{DocumentFields, ErasureSearch, KeyedHash, TooManyErased};

@@ -58,9 +58,9 @@ pub use drill::{
     may_prepare,
 };
 pub use erasure::{
-    CERTIFICATE_FORMAT, Cascade, CascadeSide, CertifiedCopy, CertifiedEntry, CopyState, ERASURE_FORMAT,
-    ErasureCertificate, ErasureEntry, ErasureRecord, ErasureSearch, FieldPath, KeyedHash, LedgerEntry,
-    ParseCascadeError, ParseFieldPathError, Remaining, Subject, TooManyErased, chain_fault,
+    CERTIFICATE_FORMAT, Cascade, CascadeSide, CertifiedCopy, CertifiedEntry, CopyState, DocumentFields,
+    ERASURE_FORMAT, ErasureCertificate, ErasureEntry, ErasureRecord, ErasureSearch, FieldPath, KeyedHash,
+    LedgerEntry, ParseCascadeError, ParseFieldPathError, Remaining, Subject, TooManyErased, chain_fault,
 };
 pub use event::{RunEvent, RunPhase};
 pub use files::{FileRow, FileStream};

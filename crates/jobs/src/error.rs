@@ -184,9 +184,9 @@ pub enum JobError {
     )]
     TooManySubjects {
         /// How many there are.
-        subjects: usize,
+        subjects: u64,
         /// How many such as these there may be.
-        most: usize,
+        most: u64,
     },
     /// Without it nobody can be named in the erasure ledger.
     #[error(

@@ -29,6 +29,9 @@ pub struct ErasureCertificate {
     pub copies: Vec<CertifiedCopy>,
     /// Where erased data is still stored.
     pub remaining: Vec<Remaining>,
+    /// What is stored beside that and was not looked through, a phrase each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_looked_through: Vec<String>,
 }
 
 /// An entry of the ledger in a certificate.
@@ -98,7 +101,7 @@ pub struct CertifiedCopy {
 pub struct Remaining {
     /// Where.
     pub destination: DestinationName,
-    /// The snapshot it belongs to; absent: stored files that snapshots share.
+    /// The snapshot it belongs to; absent: stored files that snapshots share, or the destination as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
     /// What keeps it there.
@@ -154,10 +157,14 @@ impl ErasureCertificate {
             lines.push("  none".to_owned());
         }
         lines.extend(self.remaining.iter().map(|one| {
-            let what = one.snapshot.as_ref().map_or("shared files".to_owned(), ToString::to_string);
+            let what = one.snapshot.as_ref().map_or(String::new(), |id| format!(" {id}"));
             let until = one.until.map_or(String::new(), |until| format!(", until {until}"));
-            format!("  {} {what}: {}{until}", one.destination, one.why)
+            format!("  {}{what}: {}{until}", one.destination, one.why)
         }));
+        if !self.not_looked_through.is_empty() {
+            lines.extend([String::new(), "Not looked through".to_owned()]);
+            lines.extend(self.not_looked_through.iter().map(|what| format!("  {what}")));
+        }
         lines.push(String::new());
         lines.join("\n")
     }

@@ -22,6 +22,16 @@ pub trait KeyedHash {
     }
 }
 
+/// What a document has in its fields, for [`ErasureSearch::see`].
+pub trait DocumentFields {
+    /// The values of a field as somebody may have typed them: one or more spellings of each, of an array's items, of an
+    /// object's members, or none.
+    fn values(&self, field: &FieldPath) -> Vec<String>;
+
+    /// The texts of a field that may be ids: its own, those of an array's items, of an object's members, and their names.
+    fn ids(&self, field: &FieldPath) -> Vec<String>;
+}
+
 /// More is to be erased than the settings allow to be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more than {limit} documents and files are to be erased")]
@@ -129,16 +139,15 @@ impl ErasureSearch {
         }
     }
 
-    /// Takes in one document of a table; `values` gives the texts of a field: one, those of an array's items, or none.
-    /// Gives whether it is to be erased.
+    /// Takes in one document of a table. Gives whether it is to be erased.
     pub fn see(
         &mut self,
         name: &TableRef,
         id: &str,
-        values: &dyn Fn(&FieldPath) -> Vec<String>,
+        fields: &dyn DocumentFields,
         keyed: &dyn KeyedHash,
     ) -> Result<bool, TooManyErased> {
-        if !self.is_erased(name, id, values, keyed) {
+        if !self.is_erased(name, id, fields, keyed) {
             return Ok(false);
         }
         let table = self.tables.get_mut(name).expect("nothing is erased of a table that no rule names");
@@ -149,7 +158,7 @@ impl ErasureSearch {
         let naming = |cascade: &&Cascade| cascade.from == *name && cascade.side == CascadeSide::From;
         let named: Vec<Cascade> = self.cascades.iter().filter(naming).cloned().collect();
         for cascade in named {
-            for other in values(&cascade.field) {
+            for other in fields.ids(&cascade.field) {
                 if self.hold(&cascade.to, &other)? {
                     self.tables.entry(cascade.to.clone()).or_default().named += 1;
                 }
@@ -175,17 +184,18 @@ impl ErasureSearch {
         &self,
         name: &TableRef,
         id: &str,
-        values: &dyn Fn(&FieldPath) -> Vec<String>,
+        fields: &dyn DocumentFields,
         keyed: &dyn KeyedHash,
     ) -> bool {
         let Some(table) = self.tables.get(name) else { return false };
         let has_value = |(field, hashes): (&FieldPath, &BTreeSet<Sha256>)| {
-            values(field).iter().any(|value| hashes.contains(&keyed.of_value(name, field, value)))
+            let values = fields.values(field);
+            values.iter().any(|value| hashes.contains(&keyed.of_value(name, field, value)))
         };
         let follows = |cascade: &Cascade| {
             cascade.to == *name
                 && cascade.side == CascadeSide::To
-                && values(&cascade.field).iter().any(|other| self.is_meant(&cascade.from, other, keyed))
+                && fields.ids(&cascade.field).iter().any(|other| self.is_meant(&cascade.from, other, keyed))
         };
         self.is_meant(name, id, keyed)
             || table.values.iter().any(has_value)

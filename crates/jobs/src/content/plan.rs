@@ -121,8 +121,11 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// Whether one of the documents that are left out may be in a table, by the number that is in its id.
+    /// Whether one of the documents that are left out is in a table, or may be, by the number that is in its id.
     fn may_hold_dropped(&self, table: &TableRef) -> bool {
+        if self.rules.erased.tables.contains(table) {
+            return true;
+        }
         match self.numbers.get(table.component.as_str()) {
             None => false,
             Some(None) => true,

@@ -34,6 +34,9 @@ pub struct Rules {
 pub struct ErasedSet {
     /// Documents of user tables.
     pub documents: BTreeSet<(String, String)>,
+    /// Tables in which some of them were found, where that is known. Any other table is looked through as well if the
+    /// numbers in their ids say that they may be in it.
+    pub tables: BTreeSet<TableRef>,
     /// Stored files.
     pub files: BTreeSet<(String, String)>,
 }

@@ -14,7 +14,7 @@ use crate::{
     erasure::{
         complete::{Completed, complete_ledger},
         ledger::{Ledger, LedgerKeys},
-        record::{make, seal},
+        record::{make, seal, to_bytes},
     },
     error::chain,
     read::read_small,
@@ -124,7 +124,7 @@ pub async fn add_erasure(
         let entry = request.entry(&ledger, keys, context)?;
         let trust = holding.first().map(|first| first.trust.clone()).unwrap_or_default();
         let names = keys.names.as_ref().expect("there is an entry only where there is one");
-        let record = make(&entry, names, &trust).to_bytes();
+        let record = to_bytes(&make(&entry, names, &trust), entry.subjects.len() as u64)?;
         let mut written: Vec<DestinationName> = Vec::new();
         behind.retain(|(name, _)| late.iter().all(|(other, _)| other != name));
         behind.extend(late);

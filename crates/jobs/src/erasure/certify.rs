@@ -1,11 +1,11 @@
 //! Makes a certificate: what of every stored snapshot is gone, what is held back, and what is still stored.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use convault_archive::{NamesKey, encryption::Identities};
 use convault_core::{
     CERTIFICATE_FORMAT, CertifiedCopy, CertifiedEntry, CopyState, DeploymentName, DestinationName,
-    ErasureCertificate, FilesMode, Layout, Remaining, SnapshotId, StoreErrorKind,
+    ErasureCertificate, Layout, ObjectRole, ObjectVersion, Remaining, SnapshotId, StoreErrorKind,
 };
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -58,6 +58,7 @@ pub async fn certify(
         context,
         copies: Vec::new(),
         remaining: Vec::new(),
+        with_surroundings: 0,
     };
     let mut newest: Option<Ledger> = None;
     for destination in destinations {
@@ -69,6 +70,9 @@ pub async fn certify(
                 continue;
             }
         };
+        // What was pruned may have left something, also where it was the last.
+        certifying.versions(destination, &survey).await?;
+        certifying.shared(destination, &survey).await?;
         if survey.folders.is_empty() {
             continue;
         }
@@ -78,6 +82,7 @@ pub async fn certify(
             newest = Some(ledger);
         }
     }
+    let not_looked_through = certifying.not_looked_through();
     let Certifying { copies, remaining, .. } = certifying;
     let ledger = newest.unwrap_or_else(|| Ledger::empty(deployment.clone()));
     Ok(ErasureCertificate {
@@ -89,6 +94,7 @@ pub async fn certify(
         ledger: entries(&ledger),
         copies,
         remaining,
+        not_looked_through,
     })
 }
 
@@ -125,6 +131,7 @@ struct Certifying<'a> {
     context: &'a RunContext,
     copies: Vec<CertifiedCopy>,
     remaining: Vec<Remaining>,
+    with_surroundings: u64,
 }
 
 impl Certifying<'_> {
@@ -156,8 +163,16 @@ impl Certifying<'_> {
                 }
             }
         }
-        self.versions(destination, survey).await;
-        self.shared(destination, survey).await
+        Ok(())
+    }
+
+    fn not_looked_through(&self) -> Vec<String> {
+        let number = self.with_surroundings;
+        let what = format!(
+            "the surroundings of {number} snapshot(s): the arguments of what was scheduled, where that is stored, may name \
+             somebody"
+        );
+        if number > 0 { vec![what] } else { Vec::new() }
     }
 
     async fn snapshot(
@@ -168,6 +183,7 @@ impl Certifying<'_> {
         ledger: &Ledger,
     ) -> Result<(), JobError> {
         let manifest = &snapshot.manifest;
+        self.with_surroundings += u64::from(manifest.object(ObjectRole::Surroundings).is_some());
         let rules = Rules::default();
         let store = destination.store.as_ref();
         let stored = Content::new(store, manifest, self.identities, &rules, self.context);
@@ -229,53 +245,77 @@ impl Certifying<'_> {
         Ok(())
     }
 
-    /// What a bucket with versions keeps of snapshots that are gone.
-    async fn versions(&mut self, destination: &Destination, survey: &Survey) {
-        let gone: BTreeSet<SnapshotId> = survey
-            .snapshots()
-            .flat_map(|snapshot| snapshot.manifest.rewritten_from.iter().map(|one| one.id.clone()))
-            .filter(|id| survey.folder(id).is_none())
-            .collect();
+    /// What a bucket with versions keeps of what is gone: of snapshots, however they went, and of shared files.
+    async fn versions(&mut self, destination: &Destination, survey: &Survey) -> Result<(), JobError> {
         let layout = Layout::new(self.deployment.clone());
-        for id in gone {
-            let versions = destination.store.list_versions(&layout.snapshot_prefix(&id));
-            let versions = versions.try_filter(|version| std::future::ready(!version.deletion));
-            let kept = versions.try_fold(0_u64, |number, _| async move { Ok(number + 1) }).await;
-            match kept {
-                Ok(0) => {}
-                Ok(number) => {
-                    let why = format!("the bucket keeps {number} older version(s) of its objects");
-                    self.remains(destination, Some(&id), why, None);
-                }
-                Err(error) if error.kind == StoreErrorKind::Unsupported => {}
-                Err(error) => {
-                    let why =
-                        format!("whether the bucket keeps older versions cannot be told: {}", chain(&error));
-                    self.remains(destination, Some(&id), why, None);
-                }
+        let prefix = layout.snapshots_prefix();
+        let mut gone: BTreeMap<SnapshotId, u64> = BTreeMap::new();
+        let looked = self.each_version(destination, &prefix, |version| {
+            let folder = version.key.strip_prefix(&prefix).and_then(|rest| rest.split('/').next());
+            let id = folder.and_then(|folder| SnapshotId::parse(folder).ok());
+            if let Some(id) = id.filter(|id| survey.folder(id).is_none()) {
+                *gone.entry(id).or_default() += 1;
+            }
+        });
+        let mut faults: Vec<String> = looked.await?.into_iter().collect();
+        let (mut files, prefix) = (0_u64, layout.files_prefix());
+        let looked = self.each_version(destination, &prefix, |version| files += u64::from(!version.latest));
+        faults.extend(looked.await?);
+        for (id, number) in gone {
+            let why = format!("the bucket keeps {number} older version(s) of its objects");
+            self.remains(destination, Some(&id), why, None);
+        }
+        if files > 0 {
+            let why = format!("the bucket keeps {files} older version(s) of stored files");
+            self.remains(destination, None, why, None);
+        }
+        if let Some(fault) = faults.into_iter().next() {
+            let why = format!("whether the bucket keeps older versions cannot be told: {fault}");
+            self.remains(destination, None, why, None);
+        }
+        Ok(())
+    }
+
+    /// Hands over every version that has content; gives why that could not be done. A store without versions has none.
+    async fn each_version(
+        &self,
+        destination: &Destination,
+        prefix: &str,
+        mut take: impl FnMut(&ObjectVersion),
+    ) -> Result<Option<String>, JobError> {
+        let mut versions = destination.store.list_versions(prefix);
+        loop {
+            match self.context.or_stop(versions.try_next()).await? {
+                Ok(Some(version)) if version.deletion => {}
+                Ok(Some(version)) => take(&version),
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind == StoreErrorKind::Unsupported => return Ok(None),
+                Err(error) => return Ok(Some(chain(&error))),
             }
         }
     }
 
-    /// Shared files are removed by prunes, a grace after nothing needs them any more.
+    /// Shared files are removed by prunes, a grace after nothing needs them any more, whatever became of the snapshots
+    /// that did.
     async fn shared(&mut self, destination: &Destination, survey: &Survey) -> Result<(), JobError> {
-        let was_rewritten = |snapshot: &Snapshot| {
-            snapshot.manifest.files == FilesMode::Shared && !snapshot.manifest.rewritten_from.is_empty()
-        };
-        if !survey.snapshots().any(was_rewritten) {
-            return Ok(());
-        }
         let layout = Layout::new(self.deployment.clone());
         let now = self.context.clock.now();
-        let number = unneeded(destination, &layout, survey, now, self.context).await?;
-        if number > 0 {
-            let why = format!(
+        let why = match unneeded(destination, &layout, survey, now, self.context).await {
+            Ok(0) => return Ok(()),
+            Ok(number) => format!(
                 "{number} stored file(s) that no snapshot needs: a prune condemns them, and another removes them {} h \
                  later (`orphan_grace`)",
                 destination.orphan_grace.as_secs() / 3600
-            );
-            self.remains(destination, None, why, None);
-        }
+            ),
+            Err(JobError::Stopped) => return Err(JobError::Stopped),
+            Err(error) => {
+                format!(
+                    "whether there are stored files that no snapshot needs cannot be told: {}",
+                    chain(&error)
+                )
+            }
+        };
+        self.remains(destination, None, why, None);
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Brings the ledger to every destination: what was written while one could not be reached, and what was lost or
 //! changed in one of them.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use convault_core::{DeploymentName, DestinationName, Layout, LedgerEntry, PutMode, chain_fault};
 use futures::TryStreamExt as _;
@@ -9,8 +11,8 @@ use crate::{
     Destination, JobError, RunContext,
     erasure::{
         fault::Fault,
-        ledger::{Ledger, LedgerKeys, Place},
-        listing::{Listing, listing},
+        ledger::{Ledger, LedgerKeys, Place, beyond},
+        listing::{Listing, last_in_a_row, listing},
         record::{LARGEST_RECORD_BYTES, Opened, seal},
     },
     error::chain,
@@ -99,7 +101,8 @@ async fn whole(
         (Some(found), _) => Ok(found),
         (None, Some(error)) => Err(error),
         (None, None) => {
-            Err(Fault::new(number, faults.join("; ")).refusal(deployment, "every destination", &[]))
+            let what = format!("{}{}", faults.join("; "), beyond(places, number));
+            Err(Fault::new(number, what).refusal(deployment, "every destination", &[]))
         }
     }
 }
@@ -150,10 +153,10 @@ pub(crate) async fn complete_by_copy(
             Err(error) => told.push(format!("the erasure ledger cannot be listed: {}", chain(&error))),
         }
     }
-    let newest =
-        listings.iter().filter_map(|(_, listing)| listing.last_key_value()).map(|(newest, _)| *newest);
-    let newest = newest.max().unwrap_or(0);
+    let numbers: BTreeSet<u64> = listings.iter().flat_map(|(_, listing)| listing.keys().copied()).collect();
+    let newest = last_in_a_row(numbers);
     for (destination, own) in &listings {
+        told.extend(beyond_a_gap(destination, own, newest, deployment));
         for number in 1..=newest {
             if own.contains_key(&number) {
                 continue;
@@ -175,6 +178,22 @@ pub(crate) async fn complete_by_copy(
         }
     }
     (newest, told)
+}
+
+/// What is to be said of an entry of a number that cannot be its turn yet.
+fn beyond_a_gap(
+    destination: &Destination,
+    listing: &Listing,
+    newest: u64,
+    deployment: &DeploymentName,
+) -> Option<String> {
+    let (_, keys) = listing.range(newest + 1..).next()?;
+    let (location, key) = (destination.store.location(), keys.first()?);
+    Some(format!(
+        "{location} {key} lies beyond a gap in the erasure ledger, of which no destination has entry {}: nothing of \
+         {deployment} can be read until that is back, or, where there never was one, until what lies beyond is removed",
+        newest + 1
+    ))
 }
 
 /// Brings the ledger to every destination that holds anything of a deployment, as far as that takes no key. Gives what a

@@ -161,8 +161,11 @@ pub async fn read_ledger(
     }
     match read_place(&place, deployment, newest, keys).await? {
         Ok(entries) => Ok(Ledger::new(deployment.clone(), entries, keys.names.clone())),
-        Err(fault) => {
+        Err(mut fault) => {
             let elsewhere = have_it(&others, &fault, keys).await;
+            if elsewhere.is_empty() {
+                fault.what.push_str(&beyond(std::iter::once(&place).chain(&others), fault.number));
+            }
             Err(fault.refusal(deployment, &here.store.location(), &elsewhere))
         }
     }
@@ -208,6 +211,20 @@ pub(super) async fn read_place(
         }
     }
     Ok(Ok(entries))
+}
+
+/// Where no place lists the entry of a number: what to say of one that lists one beyond it; otherwise nothing.
+pub(super) fn beyond<'a>(places: impl IntoIterator<Item = &'a Place<'a>> + Clone, number: u64) -> String {
+    if places.clone().into_iter().any(|place| place.listing.contains_key(&number)) {
+        return String::new();
+    }
+    let mut found = places.into_iter().filter_map(|place| {
+        let (_, keys) = place.listing.range(number + 1..).next()?;
+        Some(format!("{} {}", place.destination.store.location(), keys.first()?))
+    });
+    found.next().map_or(String::new(), |key| {
+        format!(" (and {key} lies beyond it: where nobody has ever erased so many, remove that)")
+    })
 }
 
 /// The destinations that have the entry whole which is not.

@@ -32,7 +32,14 @@ pub(crate) async fn newest_listed(
     destination: &Destination,
     deployment: &DeploymentName,
 ) -> Result<u64, JobError> {
-    Ok(listing(destination, deployment).await?.last_key_value().map_or(0, |(number, _)| *number))
+    Ok(last_in_a_row(listing(destination, deployment).await?.into_keys()))
+}
+
+/// The last of the numbers 1, 2, … that are all there; `numbers` are in order. What lies beyond a gap does not count:
+/// whoever may add an object could name any number, and there would be no end to what is missing, nor to what the next
+/// manifests speak of.
+pub(super) fn last_in_a_row(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    (1..).zip(numbers).take_while(|(expected, number)| expected == number).count() as u64
 }
 
 /// The newest entry that any manifest speaks of which counts.

@@ -15,6 +15,8 @@ use crate::{
 
 /// Ten thousand subjects make an entry of less than 2 MiB.
 pub(super) const LARGEST_RECORD_BYTES: u64 = 16 << 20;
+/// So much more may encryption make of it.
+const SEALING_BYTES: u64 = 1 << 20;
 const PURPOSE: &str = "erasure-record";
 
 /// Makes the record of an entry, signed where somebody signs.
@@ -26,6 +28,19 @@ pub(super) fn make(entry: &ErasureEntry, names: &NamesKey, trust: &Trust) -> Era
         signature: trust.signer().map(|signer| signer.sign(text.as_bytes(), &comment)),
         entry: text,
     }
+}
+
+/// The bytes of a record before encryption. One that is too large to be read again is refused: it could never be taken
+/// away, and nothing of the deployment would be read any more.
+pub(super) fn to_bytes(record: &ErasureRecord, subjects: u64) -> Result<Vec<u8>, JobError> {
+    let bytes = record.to_bytes();
+    let most = LARGEST_RECORD_BYTES - SEALING_BYTES;
+    let length = bytes.len() as u64;
+    if length > most {
+        // So many as fill nine tenths of it: those that are named next may be longer.
+        return Err(JobError::TooManySubjects { subjects, most: subjects * (most / 10 * 9) / length });
+    }
+    Ok(bytes)
 }
 
 /// The bytes of a record as a destination stores them, and what its key ends in.

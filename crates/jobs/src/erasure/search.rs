@@ -1,9 +1,9 @@
 //! What of one snapshot is to be erased.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use convault_archive::Line;
-use convault_core::{ErasureSearch, FieldPath, TableRef};
+use convault_core::{DocumentFields, ErasureSearch, FieldPath, TableRef};
 
 use crate::{
     JobError,
@@ -77,8 +77,7 @@ pub async fn search_erased(
                 let damaged = || damaged(content, &table);
                 let parsed = Line::parse(&line).map_err(|_| damaged())?;
                 let id = parsed.text(&["_id"]).ok_or_else(damaged)?;
-                let values = |field: &FieldPath| values(&parsed, &line, field);
-                let seen = search.see(&table, &id, &values, names);
+                let seen = search.see(&table, &id, &Document { line: &parsed, bytes: &line }, names);
                 seen.map_err(|error| JobError::TooManyErased { limit: error.limit })?;
             }
         }
@@ -91,19 +90,62 @@ pub async fn search_erased(
             found.set.files.extend(pairs);
         } else {
             found.documents.insert(table.clone(), ids.len() as u64);
+            found.set.tables.insert(table.clone());
             found.set.documents.extend(pairs);
         }
     }
     Ok(found)
 }
 
-/// The texts of a field: strings as they read, anything else as it is written; of arrays and objects, those in them.
-fn values(line: &Line<'_>, bytes: &[u8], field: &FieldPath) -> Vec<String> {
-    let path: Vec<&str> = field.names().collect();
-    let leaves = line.spans(&path).into_iter().flat_map(|span| line.leaves(span));
-    leaves.map(|span| text_of(&bytes[span])).collect()
+struct Document<'a> {
+    line: &'a Line<'a>,
+    bytes: &'a [u8],
 }
 
+impl Document<'_> {
+    fn spans(&self, field: &FieldPath) -> Vec<Range<usize>> {
+        let path: Vec<&str> = field.names().collect();
+        self.line.spans(&path)
+    }
+
+    /// The plain values there, and those in arrays and objects, as they are written.
+    fn leaves(&self, spans: &[Range<usize>]) -> Vec<&[u8]> {
+        let leaves = spans.iter().flat_map(|span| self.line.leaves(span.clone()));
+        leaves.map(|leaf| &self.bytes[leaf]).collect()
+    }
+}
+
+impl DocumentFields for Document<'_> {
+    fn values(&self, field: &FieldPath) -> Vec<String> {
+        let leaves = self.leaves(&self.spans(field));
+        // Whoever types `42` means the number, and cannot know that JavaScript's is written `42.0`.
+        let others = leaves.iter().filter_map(|raw| other_spelling(raw));
+        leaves.iter().map(|raw| text_of(raw)).chain(others).collect()
+    }
+
+    fn ids(&self, field: &FieldPath) -> Vec<String> {
+        let spans = self.spans(field);
+        let texts: Vec<String> = self.leaves(&spans).into_iter().map(text_of).collect();
+        // A record is an object whose members are named by ids.
+        let names = spans.into_iter().flat_map(|span| self.line.names(span));
+        texts.into_iter().chain(names.map(Cow::into_owned)).collect()
+    }
+}
+
+/// Of a whole number written with a point the spelling without, and the other way round; none of anything else.
+fn other_spelling(raw: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(raw).ok()?;
+    let is_whole = |text: &str| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    match text.strip_suffix(".0") {
+        Some(whole) => is_whole(whole).then(|| whole.to_owned()),
+        None => is_whole(text).then(|| format!("{text}.0")),
+    }
+}
+
+/// A string as it reads, anything else as it is written.
 fn text_of(raw: &[u8]) -> String {
     match serde_json::from_slice::<String>(raw) {
         Ok(text) => text,

@@ -1,5 +1,7 @@
 //! Erasure: the ledger in several destinations, what is held back, clean copies, and certificates.
 
+mod hostile;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Cursor, Read as _, Write as _},
