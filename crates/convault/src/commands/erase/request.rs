@@ -43,12 +43,18 @@ fn read(bench: &Bench<'_>, wish: &Erase) -> anyhow::Result<ErasureRequest> {
     let (mut ids, mut values) = (wish.ids.clone(), wish.fields.clone());
     if let Some(file) = &wish.from {
         let mut text = String::new();
+        // One byte more, to see that there is more: nobody on a list may be passed over.
+        let most = LARGEST_LIST_BYTES + 1;
         let read = if file.as_os_str() == "-" {
-            std::io::stdin().take(LARGEST_LIST_BYTES).read_to_string(&mut text)
+            std::io::stdin().take(most).read_to_string(&mut text)
         } else {
-            std::fs::File::open(file).and_then(|file| file.take(LARGEST_LIST_BYTES).read_to_string(&mut text))
+            std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
         };
-        read.with_context(|| format!("cannot read {}", file.display()))?;
+        let read = read.with_context(|| format!("cannot read {}", file.display()))?;
+        if read as u64 == most {
+            let text = format!("{} has more than 16 MiB: make several lists of it", file.display());
+            return Err(ExitWith(Exit::Arguments, text).into());
+        }
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if line.contains('=') {
                 values.push(parse_value(line).map_err(|why| {
