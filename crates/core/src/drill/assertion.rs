@@ -74,7 +74,7 @@ impl fmt::Display for Assertion {
 fn length(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "min")];
-    let whole = units.into_iter().find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+    let whole = units.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
     whole.map_or_else(|| format!("{seconds} s"), |(unit, name)| format!("{} {name}", seconds / unit))
 }
 
