@@ -110,24 +110,45 @@ impl Bucket {
         attempt: &Attempt,
     ) -> Result<(), StoreError> {
         let upload_id = self.begin_multipart(key, None, attributes, attempt).await?;
-        let copied = self.copy_each_part(source, info, key, &upload_id, least_part_bytes, attempt).await;
-        let completed = match copied {
-            Ok(parts) => {
-                let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-                let request = self.client.complete_multipart_upload().bucket(&self.place.bucket);
-                let request = request.key(self.full_key(key)).upload_id(&upload_id).multipart_upload(parts);
-                let answer =
-                    request.customize().config_override(client::completing(self.timeouts)).send().await;
-                answer.map(drop).map_err(|error| explain(error, PUT, &self.place, attempt))
-            }
-            Err(error) => Err(error),
-        };
+        let completed =
+            match self.copy_each_part(source, info, key, &upload_id, least_part_bytes, attempt).await {
+                Ok(parts) => self.complete_copy(info, key, &upload_id, parts, attempt).await,
+                Err(error) => Err(error),
+            };
         if completed.is_err()
             && let Err(error) = self.abort_upload(key, &upload_id).await
         {
             tracing::warn!(%error, "an unfinished copy stays");
         }
         completed
+    }
+
+    /// A try whose answer was lost ends the upload, and the next one does not find it: what is there then is ours, if it
+    /// is as large. That there is no such upload says nothing of the source.
+    async fn complete_copy(
+        &self,
+        info: &ObjectInfo,
+        key: &str,
+        upload_id: &str,
+        parts: Vec<CompletedPart>,
+        attempt: &Attempt,
+    ) -> Result<(), StoreError> {
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let request = self.client.complete_multipart_upload().bucket(&self.place.bucket);
+        let request = request.key(self.full_key(key)).upload_id(upload_id).multipart_upload(parts);
+        let answer = request.customize().config_override(client::completing(self.timeouts)).send().await;
+        let error = match answer.map_err(|error| explain(error, PUT, &self.place, attempt)) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if !matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Transient) {
+            return Err(error);
+        }
+        let held = self.held(key, attempt).await;
+        if held.is_ok_and(|held| held.size_bytes == info.size_bytes) {
+            return Ok(());
+        }
+        Err(StoreError { kind: StoreErrorKind::Transient, ..error })
     }
 
     async fn copy_each_part(
@@ -252,6 +273,12 @@ mod tests {
         assert_eq!(fetched.attributes, attributes);
         let chunks: Vec<Bytes> = fetched.stream.try_collect().await.unwrap();
         assert!(chunks.concat() == body);
+
+        // That the answer to the end was lost does not mean that the source is gone.
+        running.set_faults(&["s3-lost-answer=1".parse().unwrap()]);
+        let copied = to.0.copy_in_parts_above(1 << 20, 5 << 20, &origin, &info, "again").await.unwrap();
+        assert_eq!(copied.info.etag, info.etag);
+        assert_eq!(to.head("again").await.unwrap().size_bytes, info.size_bytes);
         running.stop().await;
     }
 }
