@@ -112,9 +112,9 @@ pub(super) async fn verify(
          erased data when it was made"
     ));
     for one in &check.certificate.remaining {
-        let what = one.snapshot.as_ref().map_or("shared files".to_owned(), ToString::to_string);
+        let what = one.snapshot.as_ref().map_or(String::new(), |id| format!(" {id}"));
         let until = one.until.map(|until| format!(", until {}", print::time(until))).unwrap_or_default();
-        print::line(&format!("still stored then: {} {what}: {}{until}", one.destination, one.why));
+        print::line(&format!("still stored then: {}{what}: {}{until}", one.destination, one.why));
     }
     if check.newer_entries > 0 {
         print::line(&format!(
