@@ -80,8 +80,16 @@ pub(crate) async fn restore(surroundings: &Surroundings, restore: Restore) -> an
     progress.clear();
     history.end(&guarded, &run).await;
     let mut exit = work.report(&guarded?, &mut told);
-    if let (Some(wanted), Exit::Done) = (environment, exit) {
-        exit = work.write_environment(&wanted, &mut told).await?;
+    if let Some(wanted) = environment {
+        if exit == Exit::Done {
+            exit = work.write_environment(&wanted, &mut told).await?;
+        } else {
+            let (target, id) = (aimed.name(), &manifest.id);
+            print::note(&format!(
+                "the environment variables were not written, since the data is not all as planned; when it is: convault \
+                 secrets restore --to {target} --from {id} --yes"
+            ));
+        }
     }
     if surroundings.json {
         print::json(&told);
