@@ -137,9 +137,8 @@ impl Bucket {
         let request = self.client.complete_multipart_upload().bucket(&self.place.bucket);
         let request = request.key(self.full_key(key)).upload_id(upload_id).multipart_upload(parts);
         let answer = request.customize().config_override(client::completing(self.timeouts)).send().await;
-        let error = match answer.map_err(|error| explain(error, PUT, &self.place, attempt)) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = answer.map_err(|error| explain(error, PUT, &self.place, attempt)) else {
+            return Ok(());
         };
         if !matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Transient) {
             return Err(error);
