@@ -351,7 +351,9 @@ async fn whichever_request_of_a_whole_run_to_a_bucket_fails_nothing_is_lost_and_
     assert_eq!(run.rest, Vec::<String>::new());
     clean.assert_true(&run).await;
     let all: Vec<_> = (1..=all).flat_map(|nth| OF_REQUESTS.map(|kind| (nth, kind))).collect();
-    let chosen: Vec<_> = all.iter().copied().step_by(3 * one_in()).collect();
+    // Time is not paused here, so that each takes its while: fewer of them, unless all are asked for.
+    let stride = if one_in() == 1 { 1 } else { 3 * one_in() };
+    let chosen: Vec<_> = all.iter().copied().step_by(stride).collect();
     for (nth, kind) in chosen.iter().copied() {
         let (server, mut bench) = bench_in_s3(format!("request {nth}: {kind:?}")).await;
         server.set_faults(&[S3Fault { kind, number: Some(nth) }]);
