@@ -226,6 +226,15 @@ pub struct DrillStatus {
     pub failures: u64,
 }
 
+impl DrillStatus {
+    /// Whether the last drill that was passed is older than it may be; where none ever was, that counts from the daemon's
+    /// start. The same rule as the alert `ConvaultDrillTooOld`.
+    pub fn is_too_old(&self, started: Timestamp, now: Timestamp) -> bool {
+        let age = now.duration_since(self.last_passed.unwrap_or(started)).as_secs_f64();
+        self.max_age_seconds.is_some_and(|limit| age > limit)
+    }
+}
+
 /// What is known of the sharing of work with other daemons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoordinationStatus {

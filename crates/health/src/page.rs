@@ -1,5 +1,6 @@
 //! `/`: the status page, made on the server, without a script and without anything from elsewhere.
 
+mod card;
 mod destinations;
 mod drills;
 mod history;

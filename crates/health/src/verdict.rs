@@ -59,8 +59,8 @@ impl Verdict {
                 ("bad", "not passed")
             }
             Some(RunOutcome::Failed) => ("bad", "could not be made"),
-            _ if is_too_old(drill, started, now) && drill.last_passed.is_none() => ("bad", "never passed"),
-            _ if is_too_old(drill, started, now) => ("bad", "passed too long ago"),
+            _ if drill.is_too_old(started, now) && drill.last_passed.is_none() => ("bad", "never passed"),
+            _ if drill.is_too_old(started, now) => ("bad", "passed too long ago"),
             Some(RunOutcome::Interrupted) => ("warn", "last drill was interrupted"),
             Some(RunOutcome::Cancelled) => ("warn", "last drill was cancelled"),
             Some(RunOutcome::Good | RunOutcome::Partial | RunOutcome::Suspect) => ("good", "passed"),
@@ -100,13 +100,6 @@ pub(crate) fn is_late(mirror: &MirrorStatus, now: Timestamp) -> bool {
     let age = mirror.last_success.map(|time| now.duration_since(time).as_secs_f64());
     age.zip(mirror.expected_interval_seconds)
         .is_some_and(|(age, interval)| age > 2.0 * interval + LATE_AFTER_SECONDS)
-}
-
-/// Whether the last drill that was passed is older than it may be; where none ever was, that counts from the daemon's
-/// start. The same rule as the alert `ConvaultDrillTooOld`.
-pub(crate) fn is_too_old(drill: &DrillStatus, started: Timestamp, now: Timestamp) -> bool {
-    let age = now.duration_since(drill.last_passed.unwrap_or(started)).as_secs_f64();
-    drill.max_age_seconds.is_some_and(|limit| age > limit)
 }
 
 /// Whether no look has read all secrets for three times its interval; where none ever did, that counts from the daemon's

@@ -5,8 +5,8 @@ use convault_core::{DocumentFormat, Problem, TableTotals, Totals, Verdict};
 
 use crate::keyed::Naming;
 
-/// At most this many ids are named in a manifest and a message.
-const MOST_IDS: usize = 100;
+/// At most this many ids are named in a manifest and a message. Where there are so many, there may be more.
+pub(crate) const MOST_IDS: usize = 100;
 
 pub(crate) fn document_format(findings: &Findings) -> DocumentFormat {
     match findings.format {

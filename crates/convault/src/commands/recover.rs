@@ -174,10 +174,8 @@ impl Into<'_> {
                 self.chosen.files.len()
             ));
         }
-        if aimed.is_paused {
-            self.say(&format!("paused     it serves nobody, and stays so: {}", aimed.unpause_by_hand()));
-        } else if self.recover.to.pause {
-            self.say(&format!("paused     should this be cut off, it stays so: {}", aimed.unpause_by_hand()));
+        if let Some(text) = aimed.planned_pause(&self.recover.to) {
+            self.say(&format!("paused     {text}"));
         }
         if aimed.safety(&self.recover.to).is_some() {
             let places = aimed.safety_destinations().join(", ");
@@ -256,13 +254,8 @@ impl Into<'_> {
 /// and what nobody knows the fate of, cannot be named: then all of it is.
 fn parts(recovered: &Recovered, aimed: &Aimed) -> Vec<String> {
     let changed = recovered.tables.iter().filter(|told| told.way != Way::Nothing).map(|told| &told.table);
-    let has_table = |table: &&convault_core::TableRef| {
-        let component = aimed.contents.components.get(&table.component);
-        component.is_some_and(|found| table.table == "_storage" || found.tables.contains_key(&table.table))
-    };
-    if matches!(recovered.failure, Some(JobError::Unsettled { .. }))
-        || !changed.clone().all(|table| has_table(&table))
-    {
+    let is_unsettled = matches!(recovered.failure, Some(JobError::Unsettled { .. }));
+    if is_unsettled || !changed.clone().all(|table| aimed.has_table(table)) {
         return Vec::new();
     }
     changed.flat_map(|table| ["--only".to_owned(), table.to_string()]).collect()

@@ -112,9 +112,7 @@ fn remarks(status: &Status) -> Vec<String> {
         if let Some(run) = drill.last_attempt.as_ref().filter(not_passed) {
             remarks.push(format!("drill {}: {}", drill.drill, run.message));
         }
-        let since = drill.last_passed.unwrap_or(status.started);
-        let age = status.now.duration_since(since).as_secs_f64();
-        if drill.max_age_seconds.is_some_and(|limit| age > limit) {
+        if drill.is_too_old(status.started, status.now) {
             remarks.push(format!("drill {}: none was passed within its max_age", drill.drill));
         }
     }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, io::Read as _, path::Path, sync::Arc, time::Dur
 use anyhow::Context as _;
 use convault_convex_client::{ConnectionSettings, Url};
 use convault_core::{
-    Clock, DeploymentName, FilesMode, JobName, Kind, Secret, Source, SystemClock, Target, TargetContents,
-    TargetIdentity,
+    Clock, DeploymentName, FilesMode, JobName, Kind, Secret, Source, SystemClock, TableRef, Target,
+    TargetContents, TargetIdentity,
 };
 use convault_exporter::DeploymentSource;
 use convault_jobs::{BackupJob, Destination, JobError, Safety, SafetySnapshot};
@@ -40,7 +40,7 @@ pub(crate) struct Aimed {
     /// The other deployments of the settings, which it must not be.
     pub(crate) others: Vec<Arc<dyn Target>>,
     /// Whether it serves nobody already.
-    pub(crate) is_paused: bool,
+    is_paused: bool,
     settings: TargetSettings,
     source: Arc<dyn Source>,
     /// The arguments that lead to it again.
@@ -103,8 +103,24 @@ impl Aimed {
         words.iter().map(|word| print::shell_word(word)).collect::<Vec<_>>().join(" ")
     }
 
+    /// Whether it has that table; `_storage` is in every component.
+    pub(crate) fn has_table(&self, table: &TableRef) -> bool {
+        let component = self.contents.components.get(&table.component);
+        component.is_some_and(|found| table.table == "_storage" || found.tables.contains_key(&table.table))
+    }
+
+    /// What a plan says of its pause, where it is paused or is to be.
+    pub(crate) fn planned_pause(&self, to: &To) -> Option<String> {
+        let how = self.unpause_by_hand();
+        if self.is_paused {
+            Some(format!("it serves nobody, and stays so: {how}"))
+        } else {
+            to.pause.then(|| format!("should this be cut off, it stays so: {how}"))
+        }
+    }
+
     /// What a person can do to let it serve again.
-    pub(crate) fn unpause_by_hand(&self) -> String {
+    fn unpause_by_hand(&self) -> String {
         unpause_by_hand(&self.identity.url)
     }
 

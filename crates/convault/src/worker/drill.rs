@@ -45,9 +45,7 @@ impl Worker {
             Err(error) => failed(running, &why_stopped(error, context), context),
         }
     }
-}
 
-impl Worker {
     /// Waits until no other drill restores into the same deployment: each would find what the other has restored.
     async fn scratch_turn(
         &self,

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
-    BackupJob, Destination, JobError, RunContext, VerifyDepth, backup::backup, error::chain, survey::find,
-    verify::verify,
+    BackupJob, Destination, JobError, RunContext, VerifyDepth, backup::backup, contents::MOST_IDS,
+    error::chain, survey::find, verify::verify,
 };
 
 /// How long it is kept at least.
@@ -22,8 +22,6 @@ const TAG: &str = "before-restore";
 /// What makes content itself doubtful. Anything else that looks wrong is a difference to earlier snapshots, and that is
 /// why people restore.
 const DAMAGE: [&str; 3] = ["source-damage", "files-missing", "rebuilt"];
-/// A manifest names no more of them: where there are so many, nobody knows whether these are all.
-const MOST_IDS: usize = 100;
 /// One export at a time: somebody else's may have to end first.
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     Encryption, JobError, RunContext,
+    contents::MOST_IDS,
     group::{Group, Outline, Sending, SentObject},
     prepare::Ready,
     shared::{
@@ -21,8 +22,6 @@ use crate::{
     },
 };
 
-/// So many missing files are named.
-const MOST_IDS: usize = 100;
 /// Memory for parts of the listing in each group.
 const LISTING_BYTES: u64 = 2 * MIN_PART_BYTES;
 const BETWEEN_REPORTS: Duration = Duration::from_secs(10);

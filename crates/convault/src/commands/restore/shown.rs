@@ -129,10 +129,8 @@ impl Shown<'_> {
     }
 
     fn order(&self) {
-        if self.aimed.is_paused {
-            line("paused", &format!("it serves nobody, and stays so: {}", self.aimed.unpause_by_hand()));
-        } else if self.restore.to.pause {
-            line("paused", &format!("should this be cut off, it stays so: {}", self.aimed.unpause_by_hand()));
+        if let Some(text) = self.aimed.planned_pause(&self.restore.to) {
+            line("paused", &text);
         }
         if self.plan.onto_empty {
             line("before", "nothing is there that could be lost, so that no safety snapshot is taken");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use convault_core::{Environment as _, ImportKind, ImportRequest, Secret, TableRef};
+use convault_core::{Environment as _, ImportKind, ImportRequest, Secret};
 use convault_jobs::{
     Content, Counted, ErasedSet, Guard, Guarded, JobError, Outgone, RestorePlan, RunContext, chain,
     compare_counts, drift, import_content, perform_guarded, plan_secrets_restore, restore_secrets,
@@ -84,14 +84,9 @@ impl Work<'_> {
     /// The arguments that name what was replaced, so that nothing else is put back. What the target had not cannot be
     /// named: then all of it is.
     fn parts(&self) -> Vec<String> {
-        let there = &self.aimed.contents.components;
-        let has_table = |table: &TableRef| {
-            let component = there.get(&table.component);
-            component
-                .is_some_and(|found| table.table == "_storage" || found.tables.contains_key(&table.table))
-        };
         let (tables, components) = (&self.restore.only, &self.restore.components);
-        if !tables.iter().all(has_table) || !components.iter().all(|path| there.contains_key(path)) {
+        let has_component = |path: &String| self.aimed.contents.components.contains_key(path);
+        if !tables.iter().all(|table| self.aimed.has_table(table)) || !components.iter().all(has_component) {
             return Vec::new();
         }
         let tables = tables.iter().flat_map(|table| ["--only".to_owned(), table.to_string()]);
